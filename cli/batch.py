@@ -1,0 +1,187 @@
+"""`nonet plan`, `submit` and `schema`: from a batch file to a run. Knows the order of the steps only."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from cli.errors import RefusedError
+from cli.estimate import AdapterEstimate, TokenCount, count_examples, count_problems, encoder, estimate
+from cli.exit_codes import ExitCode
+from cli.options import batch_argument, json_option
+from cli.screen import console
+from cli.session import Session, waiting_note
+from config.batch import Batch, load_batch
+from nonet.fingerprint import identify_base
+from nonet.plan import Plan
+from scheduler.plan import Draft, draft
+from scheduler.submit import submit as submit_draft
+
+
+def drafted(session: Session, path: Path) -> tuple[Batch, Draft]:
+    """The batch at `path` and what it would be as a run; raises DefectsError, NoBaseError. Writes nothing."""
+    batch = load_batch(path)
+    base = identify_base(batch.base.model, batch.base.revision, path.absolute().parent)
+    return batch, draft(batch, base, session.settings.engine)
+
+
+@click.command()
+@batch_argument
+@click.option("--no-tokens", is_flag=True, help="do not count tokens: no tokenizer is loaded")
+@json_option
+@click.pass_obj
+def plan(session: Session, batch_file: Path, no_tokens: bool, as_json: bool) -> None:
+    """Show what BATCH would train and answer, and what is reused. Changes nothing.
+
+    Tokens are those of a mix over all epochs, stems cut as in training. "leaked" counts stems that a mix shares
+    with the test.
+    """
+    screen = console(stderr=True)
+    with screen.status("reading the batch") if screen.is_terminal else nullcontext():
+        batch, found = drafted(session, batch_file)
+        tokens, asked = ({}, None) if no_tokens else _tokens(batch, found.plan)
+        adapters = estimate(session.storage, found.plan, batch, tokens)
+    if as_json:
+        click.echo(json.dumps(_plan_json(found.plan, adapters, asked), ensure_ascii=False, indent=1))
+    else:
+        _print_plan(found.plan, adapters, asked)
+
+
+def _tokens(batch: Batch, plan: Plan) -> tuple[dict[str, TokenCount], TokenCount]:
+    """Tokens by mix, and of answering test and validation once; raises RefusedError where a question cannot fit."""
+    encode = encoder(Path(plan.base.path), batch.prompt, batch.recipe.max_length)
+    try:
+        mixes = {name: count_examples(encode, mix.examples) for name, mix in batch.mixes.items()}
+        return mixes, count_problems(encode, (*batch.validation, *batch.test))
+    except ValueError as error:
+        raise RefusedError(f"{batch.path}: training.max_length: {error}", ExitCode.BAD_INPUT) from error
+
+
+def _print_plan(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: TokenCount | None) -> None:
+    screen = console()
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("adapter", no_wrap=True)
+    for name in ("rows", "questions", "tokens", "stems cut", "steps", "leaked"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("sources")
+    table.add_column("reused")
+    for found in adapters:
+        adapter, counted = found.adapter, found.tokens
+        leaked = Text(str(adapter.leaked), "bold red" if adapter.leaked else "")
+        figures = (f"{counted.tokens * found.epochs:,}", str(counted.cut)) if counted else ("-", "-")
+        numbers = (str(adapter.rows), f"{adapter.questions:,}", *figures, f"{adapter.steps:,}")
+        table.add_row(adapter.name, *numbers, leaked, ", ".join(adapter.sources), _reused(found))
+    screen.print(f"run      {plan.run}")
+    screen.print(f"base     {plan.base.model}  {plan.base.digest[:12]}")
+    screen.print(f"engine   {plan.engine}, answer: {plan.inference['answer']}")
+    sets = ", ".join(
+        f"{len(shards)} of {name}"
+        for name in ("validation", "test")
+        if (shards := [s for s in plan.shards if s.set == name])
+    )
+    screen.print(f"shards   {sets}; {sum(s.questions for s in plan.shards):,} questions for each adapter")
+    screen.print()
+    screen.print(table)
+    screen.print()
+    for line in _totals(plan, adapters, asked):
+        screen.print(line)
+
+
+def _reused(found: AdapterEstimate) -> str:
+    if not found.trained and not found.answered:
+        return "nothing"
+    return f"{'the adapter, ' if found.trained else ''}{found.answered} of {found.shards} shards"
+
+
+def _totals(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: TokenCount | None) -> list[str]:
+    todo = [found for found in adapters if not found.trained]
+    cells = sum(found.shards - found.answered for found in adapters)
+    steps = sum(found.adapter.steps for found in todo)
+    tokens = sum(found.tokens.tokens * found.epochs for found in todo if found.tokens)
+    counted = f", {tokens:,} tokens" if asked else ""
+    lines = [f"to train   {len(todo)} of {len(adapters)} adapters, {steps:,} steps{counted}"]
+    lines.append(f"to answer  {cells:,} of {len(plan.cells):,} cells")
+    if asked:
+        lines.append(
+            f"prompts    {asked.tokens:,} tokens to answer all questions once; "
+            f"{asked.cut} stems cut at {plan.recipe['max_length']}, the longest prompt has {asked.longest}"
+        )
+    return lines
+
+
+def _plan_json(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: TokenCount | None) -> dict[str, Any]:
+    def counted(tokens: TokenCount | None, epochs: int = 1) -> dict[str, Any] | None:
+        if tokens is None:
+            return None
+        return {"total": tokens.tokens * epochs, "cut_stems": tokens.cut, "longest": tokens.longest}
+
+    return {
+        "schema": 1,
+        "run": plan.run,
+        "name": plan.name,
+        "base": {"model": plan.base.model, "revision": plan.base.revision, "digest": plan.base.digest},
+        "engine": plan.engine,
+        "shards": [{"name": s.name, "set": s.set.value, "questions": s.questions} for s in plan.shards],
+        "adapters": [
+            {
+                "name": found.adapter.name,
+                "key": found.adapter.key,
+                "sources": list(found.adapter.sources),
+                "rows": found.adapter.rows,
+                "questions": found.adapter.questions,
+                "steps": found.adapter.steps,
+                "leaked": found.adapter.leaked,
+                "tokens": counted(found.tokens, found.epochs),
+                "reused": {"adapter": found.trained, "shards": found.answered},
+            }
+            for found in adapters
+        ],
+        "answering": counted(asked),
+        "to_do": {
+            "adapters": sum(not found.trained for found in adapters),
+            "steps": sum(found.adapter.steps for found in adapters if not found.trained),
+            "cells": sum(found.shards - found.answered for found in adapters),
+        },
+    }
+
+
+@click.command()
+@batch_argument
+@click.option("--watch", "follow", is_flag=True, help="follow the run until it ends")
+@click.pass_obj
+def submit(session: Session, batch_file: Path, follow: bool) -> int:
+    """Queue BATCH: check all of it, then make it a run. The same batch again is the same run.
+
+    With --watch the exit code is that of `nonet watch`.
+    """
+    from cli.watch import watch_run
+
+    batch, found = drafted(session, batch_file)
+    created = submit_draft(session.storage, found, batch.text)
+    seen = session.wake()
+    run = found.plan.run
+    click.echo(f"{run}: {'submitted' if created else 'known already, taken up again'}")
+    note = waiting_note(seen)
+    if note:
+        click.echo(note, err=True)
+    if follow:
+        return watch_run(session, found.plan)
+    click.echo(f"follow it with: nonet watch {run}")
+    return ExitCode.DONE
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of the batch file.
+
+    Editors with a YAML language server read it from a first line `# yaml-language-server: $schema=FILE`.
+    """
+    from config.batch_schema import json_schema
+
+    click.echo(json.dumps(json_schema(), ensure_ascii=False, indent=2))

@@ -1,0 +1,100 @@
+"""What a plan costs and what it can reuse. Knows tokens and keys; trains nothing and loads no model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from config.batch import Batch
+from nonet.fingerprint import NoBaseError
+from nonet.mix import Example
+from nonet.plan import ADAPTERS, Plan, PlannedAdapter, ballots_scope
+from nonet.problem import Problem
+from nonet.prompt import Prompt
+from nonet.storage import Storage
+from nonet.tokens import Encoded, prompt_ids
+
+Encode = Callable[[str, str, tuple[str, ...]], Encoded]
+"""(stem, question, options) → the prompt's tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """`tokens` of so many `prompts`, `cut` of which lose the tail of their stem, `longest` the longest of them."""
+
+    prompts: int
+    tokens: int
+    cut: int
+    longest: int
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterEstimate:
+    """One adapter of a plan: its tokens over all epochs (None: not counted), and what of it stands already."""
+
+    adapter: PlannedAdapter
+    tokens: TokenCount | None
+    epochs: int
+    trained: bool
+    answered: int
+    shards: int
+
+
+def encoder(base: Path, prompt: Prompt, max_length: int) -> Encode:
+    """Encodes questions as `base` will read them, each once; raises NoBaseError without a usable tokenizer."""
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # "PyTorch was not found": none is needed
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(str(base), trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise NoBaseError(f"base.model: {base} has no tokenizer that can be read: {error}") from error
+    seen: dict[tuple[str, str, tuple[str, ...]], Encoded] = {}
+
+    def encode(stem: str, question: str, options: tuple[str, ...]) -> Encoded:
+        asked = (stem, question, options)
+        if asked not in seen:
+            seen[asked] = prompt_ids(tokenizer, prompt, stem, question, options, max_length)
+        return seen[asked]
+
+    return encode
+
+
+def count_examples(encode: Encode, examples: Iterable[Example]) -> TokenCount:
+    """Tokens of one epoch over `examples`; raises ValueError for a question that cannot fit."""
+    return _count([encode(e.stem, e.question, e.options) for e in examples])
+
+
+def count_problems(encode: Encode, problems: Iterable[Problem]) -> TokenCount:
+    """Tokens of answering `problems` once; raises ValueError for a question that cannot fit."""
+    return _count([encode(p.stem, q.text, q.options) for p in problems for q in p.questions])
+
+
+def _count(found: Sequence[Encoded]) -> TokenCount:
+    lengths = [len(encoded.ids) for encoded in found]
+    return TokenCount(len(found), sum(lengths), sum(encoded.cut > 0 for encoded in found), max(lengths, default=0))
+
+
+def estimate(
+    storage: Storage, plan: Plan, batch: Batch, tokens: Mapping[str, TokenCount]
+) -> tuple[AdapterEstimate, ...]:
+    """Every adapter of `plan` with what `storage` has of it; `tokens` by mix name."""
+    trained = storage.committed(ADAPTERS)
+    found = []
+    for adapter in plan.adapters:
+        answered = storage.committed(ballots_scope(adapter.key))
+        keys = {plan.cell_key(adapter, shard) for shard in plan.shards}
+        found.append(
+            AdapterEstimate(
+                adapter,
+                tokens.get(adapter.name),
+                batch.recipe.epochs,
+                adapter.key in trained,
+                len(keys & answered),
+                len(plan.shards),
+            )
+        )
+    return tuple(found)

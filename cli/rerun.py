@@ -1,0 +1,112 @@
+"""`nonet rerun` and `cancel`: forgive failures, stop a run. Knows which units are meant, enqueues nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import click
+
+from cli.errors import RefusedError
+from cli.exit_codes import ExitCode
+from cli.options import run_argument
+from cli.session import Session, waiting_note
+from cli.view import attempts_text, cause
+from nonet.plan import Plan
+from scheduler.reconcile import rerun_units
+from scheduler.state import Phase, RunState, UnitState, UnitStatus
+from scheduler.submit import cancel as cancel_run
+
+
+@click.command()
+@run_argument
+@click.option("--failed", is_flag=True, help="only what has failed (what a rerun without a selection means too)")
+@click.option(
+    "--adapter", "adapters", multiple=True, metavar="NAME", help="only this adapter and its cells; repeatable"
+)
+@click.option("--shard", "shards", multiple=True, metavar="NAME", help="only cells of this shard; repeatable")
+@click.option("--dry-run", is_flag=True, help="say what would be tried again, and leave it")
+@click.pass_obj
+def rerun(
+    session: Session, run: str | None, failed: bool, adapters: tuple[str, ...], shards: tuple[str, ...], dry_run: bool
+) -> None:
+    """Try again what has failed in RUN, and nothing else; a cancelled run is taken up again.
+
+    What is committed is never computed twice. A cell that waits for a failed adapter brings that adapter along.
+    """
+    plan = session.plan(run)
+    check_names(plan, adapters, shards)
+    state, _ = session.state(plan)
+    meant = rerun_units(state, failed=failed, adapters=adapters, shards=shards)
+    if (adapters or shards) and not meant and not failed:
+        raise RefusedError(
+            "everything selected is committed: committed results are never computed twice", ExitCode.USAGE
+        )
+    again = forgivable(state, meant)
+    cancelled = session.home.cancelled(plan.run).exists()
+    for unit in again:
+        click.echo(f"{unit.name}: {attempts_text(unit.attempts)}, {cause(unit.last)}")
+    if not again and not cancelled:
+        click.echo(f"{plan.run}: nothing selected has failed")
+        return
+    click.echo(f"{plan.run}: {len(again)} to be tried again{', taken up again' if cancelled else ''}")
+    if dry_run:
+        click.echo("dry run: nothing was changed")
+        return
+    for unit in again:
+        session.attempts.pardon(unit.key)
+    session.home.cancelled(plan.run).unlink(missing_ok=True)
+    _wake(session)
+
+
+def forgivable(state: RunState, meant: Sequence[UnitStatus]) -> tuple[UnitStatus, ...]:
+    """Those of `meant` that failed, after the failed adapters that waiting cells among them need."""
+    waiting = {unit.name.rpartition("/")[0] for unit in meant if unit.state is UnitState.WAITING}
+    needed = [unit for unit in state.adapters if unit.state is UnitState.FAILED and unit.name in waiting]
+    chosen = [*needed, *(unit for unit in meant if unit.state is UnitState.FAILED)]
+    return tuple({unit.key: unit for unit in chosen}.values())
+
+
+def check_names(plan: Plan, adapters: Iterable[str], shards: Iterable[str]) -> None:
+    """Raises RefusedError for a name that the plan does not have."""
+    for what, given, known in (
+        ("adapter", adapters, [a.name for a in plan.adapters]),
+        ("shard", shards, [s.name for s in plan.shards]),
+    ):
+        for name in given:
+            if name not in known:
+                message = f"run {plan.run} has no {what} {name!r}; it has {', '.join(known)}"
+                raise RefusedError(message, ExitCode.NOT_FOUND)
+
+
+@click.command()
+@run_argument
+@click.pass_obj
+def cancel(session: Session, run: str | None) -> None:
+    """Stop RUN. The mark lies on storage: it holds also when no worker is up, and after a restart.
+
+    Workers stop within seconds; what is committed stays. `nonet rerun` or `nonet submit` takes the run up again.
+    RUN may be left out where one run only is unfinished.
+    """
+    if run is None:
+        run = _only_unfinished(session)
+    plan = session.plan(run)
+    state, _ = session.state(plan)
+    if state.phase is Phase.COMPLETE:
+        click.echo(f"{plan.run}: complete already, nothing to cancel")
+        return
+    first = cancel_run(session.storage, plan.run)
+    click.echo(f"{plan.run}: {'cancelled' if first else 'cancelled before'}")
+    _wake(session)
+
+
+def _only_unfinished(session: Session) -> str | None:
+    runs = session.unfinished()
+    if len(runs) > 1:
+        raise RefusedError(f"several runs are unfinished; say which: {', '.join(runs)}", ExitCode.USAGE)
+    return runs[0] if runs else None
+
+
+def _wake(session: Session) -> None:
+    note = waiting_note(session.wake())
+    if note:
+        click.echo(note, err=True)

@@ -1,0 +1,131 @@
+"""What a command works with: settings, storage, the runs on it, the fleet if it answers. Knows how to find a run."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+
+import redis
+
+from cli.errors import RefusedError
+from cli.exit_codes import ExitCode
+from config.settings import NoFleetError, Settings
+from nonet.attempt import Attempts
+from nonet.home import Home
+from nonet.plan import Plan, plan_from_json
+from nonet.storage import Storage
+from scheduler.inflight import RedisInFlight, UnknownInFlight
+from scheduler.state import Phase, RunState, StateReader
+from tasks.context import connect
+from tasks.wake import wake
+
+LATEST = "latest"
+
+
+class FleetSeen(StrEnum):
+    """What a command could see of the fleet's Redis."""
+
+    REACHABLE = "reachable"
+    AWAY = "away"  # its address is known, it does not answer
+    UNKNOWN = "unknown"  # nobody said where it is
+
+
+class Session:
+    """One invocation of the command."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.home: Home = settings.storage_home
+        self.storage = Storage(self.home)
+        self.attempts = Attempts(self.home)
+
+    @cached_property
+    def client(self) -> redis.Redis:
+        """The fleet's Redis, not asked yet; raises NoFleetError, RefusedError."""
+        try:
+            return connect(self.settings.redis())
+        except ValueError as error:
+            raise RefusedError(f"NONET_REDIS_URL is not the URL of a Redis: {error}", ExitCode.USAGE) from None
+
+    def redis_url(self) -> str:
+        """URL of the fleet's Redis, well-formed; raises NoFleetError, RefusedError."""
+        self.client.close()
+        return self.settings.redis()
+
+    def runs(self) -> tuple[str, ...]:
+        """Ids of all runs, the latest submitted last."""
+        folders = [path.parent for path in self.home.runs.glob("*/plan.json")] if self.home.runs.exists() else []
+        return tuple(folder.name for folder in sorted(folders, key=_submitted))
+
+    def plan(self, run: str | None) -> Plan:
+        """The plan of the run that `run` names: its id, a unique prefix of it, or `latest` (None too).
+
+        Raises RefusedError where there is none or more than one, and for an unreadable plan.
+        """
+        name = self._run_id(run)
+        try:
+            return plan_from_json(self.home.plan(name).read_bytes())
+        except (ValueError, KeyError, TypeError) as error:
+            message = f"{self.home.plan(name)} cannot be read ({error}); submit its batch again"
+            raise RefusedError(message, ExitCode.STORAGE) from error
+
+    def state(self, plan: Plan) -> tuple[RunState, FleetSeen]:
+        """The state of the run of `plan`; without Redis, what waits in its queues is not known. Raises OSError."""
+        limit = self.settings.failure_limit
+        try:
+            in_flight = RedisInFlight(self.client, self.settings.lease_seconds)
+            return StateReader(self.storage, self.attempts, in_flight, limit).read(plan), FleetSeen.REACHABLE
+        except NoFleetError:
+            seen = FleetSeen.UNKNOWN
+        except redis.RedisError:
+            seen = FleetSeen.AWAY
+        return StateReader(self.storage, self.attempts, UnknownInFlight(), limit).read(plan), seen
+
+    def unfinished(self) -> tuple[str, ...]:
+        """Ids of the runs that go on or are blocked."""
+        phases = {name: self.state(self.plan(name))[0].phase for name in self.runs()}
+        return tuple(name for name, phase in phases.items() if phase in (Phase.RUNNING, Phase.BLOCKED))
+
+    def wake(self) -> FleetSeen:
+        """Wake the scheduler; what was seen of Redis on the way."""
+        try:
+            self.client.ping()
+        except NoFleetError:
+            return FleetSeen.UNKNOWN
+        except redis.RedisError:
+            return FleetSeen.AWAY
+        wake(self.client)
+        return FleetSeen.REACHABLE
+
+    def _run_id(self, run: str | None) -> str:
+        runs = self.runs()
+        if not runs:
+            message = f"no run under {self.home.root}; submit one with `nonet submit BATCH`, or give another --home"
+            raise RefusedError(message, ExitCode.NOT_FOUND)
+        if run is None or run == LATEST:
+            return runs[-1]
+        found = [run] if run in runs else [name for name in runs if name.startswith(run)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise RefusedError(f"{run!r} may be {' or '.join(found)}; give more of it", ExitCode.NOT_FOUND)
+        raise RefusedError(f"no run {run!r} under {self.home.root}; there are {', '.join(runs)}", ExitCode.NOT_FOUND)
+
+
+def waiting_note(seen: FleetSeen, phase: Phase = Phase.RUNNING) -> str | None:
+    """What to say when no fleet could be reached; None when all is well, or no fleet is needed."""
+    if phase is not Phase.RUNNING:
+        return None
+    if seen is FleetSeen.REACHABLE:
+        return None
+    if seen is FleetSeen.AWAY:
+        return "Redis is away: what waits and who works is not known; the scheduler goes on when it is back"
+    return "no fleet is known here: `nonet up` starts one, and its scheduler finds the run by itself"
+
+
+def _submitted(folder: Path) -> tuple[float, str]:
+    """When the run was submitted last: a submit always writes the batch's text again."""
+    text = folder / "batch.yaml"
+    path = text if text.exists() else folder / "plan.json"
+    return path.stat().st_mtime, folder.name

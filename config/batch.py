@@ -1,0 +1,164 @@
+"""The batch: what a person queues, checked as a whole.
+
+Knows the record that the rest of the system plans from, and how a batch file becomes one. The keys' types
+are in `config.batch_schema`, the rules between keys and files in `config.batch_check`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from config.batch_check import Check
+from config.batch_defect import refuse_keys
+from config.batch_schema import BatchFile, InferenceEntry, PromptEntry, TrainingEntry, VoteEntry
+from config.batch_yaml import Document, parse
+from nonet.defect import Defect, DefectsError
+from nonet.mix import Example, Mix, Source
+from nonet.problem import Problem
+from nonet.prompt import Answer, Prompt
+from nonet.recipe import Recipe
+from nonet.vote import VoteSpec
+
+MAX_TOKENS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The base: a Hub name with its revision (None: the newest), or an absolute folder where `local`."""
+
+    model: str
+    revision: str | None
+    local: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MixDraw:
+    """A mix, its examples, and the stems that it shares with the test (() unless the mix allows leaks)."""
+
+    mix: Mix
+    examples: tuple[Example, ...]
+    leaked: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceSpec:
+    """How the test is answered; `shard_size` in problems, `max_tokens` of a free text (1 for letters)."""
+
+    engine: Literal["auto", "transformers", "vllm"]
+    shard_size: int
+    answer: Answer
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A sound batch file with the data that it names; `text` is the file itself.
+
+    `problems` holds each source's rows as they are, validation included; `validation` is () where the file
+    sets none aside. `mixes` keeps the file's order.
+    """
+
+    name: str
+    path: Path
+    base: Base
+    prompt: Prompt
+    sources: dict[str, Source]
+    problems: dict[str, tuple[Problem, ...]]
+    test: tuple[Problem, ...]
+    validation: tuple[Problem, ...]
+    mixes: dict[str, MixDraw]
+    recipe: Recipe
+    inference: InferenceSpec
+    vote: VoteSpec
+    submission: str
+    text: str
+
+
+def load_batch(path: Path) -> Batch:
+    """Read a batch file and everything that it names.
+
+    Raises DefectsError with all defects of the file and of the rows that it names, those of the batch file
+    first and in its order. Only where the file is not YAML at all are these the only ones.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        defect = Defect(str(path), "the file", "", f"cannot be read: {reason}", "Give the path of a batch file.")
+        raise DefectsError([defect]) from error
+    document = parse(str(path), data)
+    parsed = _batch_file(document)
+    check = Check(document, path.absolute().parent)
+    if isinstance(document.value, dict):
+        check.run()
+    defects = (*sorted(document.defects, key=_line), *check.row_defects())
+    if defects or parsed is None:
+        raise DefectsError(defects)
+    return _batch(path, data.decode("utf-8-sig"), parsed, check)
+
+
+def _line(defect: Defect) -> int:
+    digits = defect.place.removeprefix("line ").partition(",")[0]
+    return int(digits) if digits.isdecimal() else 0
+
+
+def _batch_file(document: Document) -> BatchFile | None:
+    if not isinstance(document.value, dict):
+        if not document.defects:
+            remedy = "Write 'key: value' lines (a half-width colon and a space): name, base, sources, mixes, …"
+            document.refuse((), "", "the file holds no keys", remedy)
+        return None
+    try:
+        return BatchFile.model_validate(document.value)
+    except ValidationError as error:
+        refuse_keys(document, error)
+        return None
+
+
+def _batch(path: Path, text: str, parsed: BatchFile, check: Check) -> Batch:
+    mixes = {
+        name: MixDraw(mix, check.examples[name], tuple(leak.stem for leak in check.leaked[name]))
+        for name, mix in check.mixes.items()
+    }
+    model, local = check.base_model(parsed.base.model)
+    return Batch(
+        name=parsed.name,
+        path=path,
+        base=Base(model, parsed.base.revision, local),
+        prompt=_prompt(parsed.prompt, parsed.inference),
+        sources=check.sources,
+        problems={name: check.problems_of(name) for name in check.sources},
+        test=check.test,
+        validation=check.validation,
+        mixes=mixes,
+        recipe=_recipe(parsed.training),
+        inference=_inference(parsed.inference),
+        vote=_vote(parsed.vote),
+        submission=parsed.submission,
+        text=text,
+    )
+
+
+def _prompt(entry: PromptEntry, inference: InferenceEntry) -> Prompt:
+    return Prompt(entry.system, entry.prefix, inference.answer)
+
+
+def _recipe(entry: TrainingEntry) -> Recipe:
+    values: dict[str, Any] = entry.model_dump()
+    floats = {name: float(values[name]) for name in ("dropout", "learning_rate")}
+    return Recipe(**{**values, **floats, "targets": tuple(entry.targets)})
+
+
+def _inference(entry: InferenceEntry) -> InferenceSpec:
+    tokens = 1 if entry.answer == "letter" else entry.max_tokens or MAX_TOKENS
+    return InferenceSpec(entry.engine, entry.shard_size, entry.answer, tokens)
+
+
+def _vote(entry: VoteEntry) -> VoteSpec:
+    select = tuple(entry.select) if isinstance(entry.select, list) else entry.select
+    return VoteSpec(entry.method, entry.members, select, entry.allow_partial, entry.quorum)

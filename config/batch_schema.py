@@ -1,0 +1,200 @@
+"""The batch file's keys: types, ranges, defaults and what each is for.
+
+Knows one key at a time, and the JSON Schema that an editor checks a batch file with. Opens no file and
+compares no two keys: `config.batch` does.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+)
+
+from nonet.prompt import PREFIX, SYSTEM
+from nonet.recipe import TARGETS, Recipe
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+SCHEMA_URI = "https://json-schema.org/draft/2020-12/schema"
+
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+Text = Annotated[str, StringConstraints(min_length=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+_DEFAULTS = Recipe()
+
+
+class Entry(BaseModel):
+    """A mapping of the batch file: strict types, no unknown keys."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+    @classmethod
+    def sound(cls, value: object) -> Self | None:
+        """The entry that `value` is, or None where the schema refuses it."""
+        try:
+            return cls.model_validate(value)
+        except ValidationError:
+            return None
+
+
+class BaseEntry(Entry):
+    """The frozen base model that every adapter is trained over."""
+
+    model: Text = Field(description="Hub name (owner/name), or a folder: ./path relative to the batch file")
+    revision: Text | None = Field(None, description="commit, tag or branch on the Hub; null: the newest")
+
+
+class PromptEntry(Entry):
+    """The words around each question."""
+
+    system: str = Field(SYSTEM, description="system message")
+    prefix: str = Field(PREFIX, description="opens the reply, so that the next token is the letter")
+
+
+class SourceEntry(Entry):
+    """A labelled file of rows."""
+
+    path: Text = Field(description="JSON Lines file of labelled rows, relative to the batch file")
+    labels: Literal["gold", "model", "human"] = Field(description="who answered: gold, model or human")
+
+
+class ValidationEntry(Entry):
+    """Problems that are set aside, whole stems at a time, and never trained on."""
+
+    source: Text = Field(description="name of the source to split")
+    fraction: float = Field(0.1, gt=0, lt=1, description="part of the source's problems, between 0 and 1")
+    seed: Seed = Field(0, description="another seed sets other stems aside")
+
+
+class UseEntry(Entry):
+    """A source in a mix."""
+
+    source: Text = Field(description="name of a source")
+    first: int | None = Field(None, ge=1, description="only the first so many rows of it")
+
+
+def _use(value: object) -> object:
+    if isinstance(value, str):
+        return {"source": value}
+    if not isinstance(value, dict | UseEntry):
+        raise ValueError("must be a source name, or {source: name, first: rows}")
+    return value
+
+
+_USE_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string", "description": "name of a source: all of its rows"},
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["source"],
+            "properties": {
+                "source": {"type": "string", "minLength": 1, "description": "name of a source"},
+                "first": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "description": "only the first so many rows of it",
+                },
+            },
+        },
+    ]
+}
+
+
+class MixEntry(Entry):
+    """What one adapter is trained on."""
+
+    use: list[Annotated[UseEntry, BeforeValidator(_use), WithJsonSchema(_USE_SCHEMA)]] = Field(
+        min_length=1, description="source names, or {source: name, first: rows}"
+    )
+    sample: float | None = Field(None, gt=0, le=1, description="part of the mix's questions, above 0 and at most 1")
+    seed: Seed = Field(0, description="another seed samples other questions")
+    allow_leak: bool = Field(False, description="true: train on stems of the test knowingly")
+
+
+class TrainingEntry(Entry):
+    """Hyper-parameters, the same for every mix."""
+
+    rank: int = Field(_DEFAULTS.rank, ge=1, le=512, description="rank of the LoRA matrices")
+    alpha: int = Field(_DEFAULTS.alpha, ge=1, description="LoRA scale: alpha / rank")
+    dropout: float = Field(_DEFAULTS.dropout, ge=0, lt=1, description="LoRA dropout, 0 or more and below 1")
+    max_length: int = Field(_DEFAULTS.max_length, ge=16, description="tokens of a prompt with its letter")
+    learning_rate: float = Field(_DEFAULTS.learning_rate, gt=0, lt=1, description="at the first step; falls to 0")
+    epochs: int = Field(_DEFAULTS.epochs, ge=1, description="passes over a mix")
+    batch_size: int = Field(_DEFAULTS.batch_size, ge=1, description="questions a step")
+    targets: list[Annotated[str, StringConstraints(pattern=r"^\w+(\.\w+)*$")]] = Field(
+        list(TARGETS), min_length=1, description="names of the linear modules that get an adapter"
+    )
+    seed: Seed = Field(_DEFAULTS.seed, description="initial weights, dropout and the order of the questions")
+    checkpoint_every: int = Field(_DEFAULTS.checkpoint_every, ge=1, description="steps between two checkpoints")
+
+
+class InferenceEntry(Entry):
+    """How the test is answered."""
+
+    test: Text = Field(description="JSON Lines file of the test's rows, relative to the batch file")
+    engine: Literal["auto", "transformers", "vllm"] = Field("auto", description="auto: what the fleet has")
+    shard_size: int = Field(100, ge=1, description="problems a shard")
+    answer: Literal["letter", "text"] = Field(
+        "letter", description="letter: the next token after the prefix; text: free text, then its last letter"
+    )
+    max_tokens: int | None = Field(None, ge=1, description="length of a free text; only with answer: text")
+
+
+def _select(value: object) -> object:
+    if value in ("validation", "all"):
+        return value
+    if isinstance(value, list) and value and all(isinstance(name, str) for name in value):
+        return value
+    raise ValueError("must be validation, all, or a list of mix names")
+
+
+_SELECT_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"enum": ["validation", "all"]},
+        {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True},
+    ],
+    "description": "which members vote: the best on validation, all, or these mixes",
+}
+
+
+class VoteEntry(Entry):
+    """How ballots become answers."""
+
+    method: Literal["majority"] = Field("majority", description="majority: most votes; ties by log-probability")
+    members: int | None = Field(None, ge=1, description="how many members vote; null: all that select gives")
+    select: Annotated[Any, PlainValidator(_select), WithJsonSchema(_SELECT_SCHEMA)] = Field(
+        "all", description="validation (the best members), all, or a list of mix names"
+    )
+    allow_partial: bool = Field(False, description="true: vote although ballots are missing; needs quorum")
+    quorum: int | None = Field(None, ge=1, description="fewest ballots a question; only with allow_partial")
+
+
+class BatchFile(Entry):
+    """A training batch of Nonet: sources, mixes, how to train, how to answer, how to vote."""
+
+    name: Name = Field(description="name of the batch; runs are named after it")
+    base: BaseEntry
+    prompt: PromptEntry = Field(default_factory=PromptEntry)
+    sources: dict[Name, SourceEntry] = Field(min_length=1, description="labelled files, by name")
+    validation: ValidationEntry | None = None
+    mixes: dict[Name, MixEntry] = Field(min_length=1, description="one adapter each, by name")
+    training: TrainingEntry = Field(default_factory=TrainingEntry)
+    inference: InferenceEntry
+    vote: VoteEntry = Field(default_factory=VoteEntry)
+    submission: Annotated[str, StringConstraints(pattern=NAME_PATTERN)] = Field(
+        "submission.jsonl", description="bare file name of the submission"
+    )
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of the batch file, for editors."""
+    return {"$schema": SCHEMA_URI, **BatchFile.model_json_schema()}

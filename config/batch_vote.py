@@ -1,0 +1,58 @@
+"""Rules between the vote of a batch file and its mixes.
+
+Knows when a vote cannot be held as written: too many members, unknown names, a quorum without a partial vote.
+"""
+
+from __future__ import annotations
+
+from config.batch_defect import nearest
+from config.batch_schema import VoteEntry
+from config.batch_yaml import Document, KeyPath
+
+
+def check_vote(document: Document) -> None:
+    """Note every defect of the section `vote` that shows only beside the mixes and the validation."""
+    names = list(document.mapping_at("mixes"))
+    vote = document.mapping_at("vote")
+    voters = _check_select(document, vote.get("select", "all"), names)
+    entry = VoteEntry.sound(vote)
+    if entry is None:
+        return
+    if entry.members is not None and names and entry.members > voters:
+        remedy = f"Write at most {voters}, or add mixes."
+        document.refuse(("vote", "members"), str(entry.members), f"only {voters} can vote", remedy)
+    elif entry.members is not None and entry.members < voters and entry.select != "validation":
+        remedy = "Write select: validation to let the best vote, or leave members out."
+        message = f"select gives {voters} members, not {entry.members}"
+        document.refuse(("vote", "members"), str(entry.members), message, remedy)
+    _check_quorum(document, entry, entry.members or voters)
+
+
+def _check_select(document: Document, select: object, names: list[str]) -> int:
+    """How many members `select` can give."""
+    path: KeyPath = ("vote", "select")
+    if select == "validation" and document.value.get("validation") is None:
+        remedy = "Add a validation section, or select all, or a list of mix names."
+        document.refuse(path, "validation", "there is no validation to select by", remedy)
+    if not isinstance(select, list):
+        return len(names)
+    for at, name in enumerate(select):
+        if isinstance(name, str) and name not in names:
+            remedy = f"{nearest(name, names)}Mixes here: {', '.join(names) or 'none'}."
+            document.refuse((*path, at), repr(name), "no mix has this name", remedy)
+        if name in select[:at]:
+            document.refuse((*path, at), repr(name), "the mix is named twice", "Name each mix once.")
+    return len(select)
+
+
+def _check_quorum(document: Document, entry: VoteEntry, members: int) -> None:
+    path: KeyPath = ("vote", "quorum")
+    if entry.quorum is None:
+        if entry.allow_partial:
+            remedy = "Add quorum: the fewest ballots that a question needs."
+            document.refuse(("vote", "allow_partial"), "true", "a partial vote without quorum", remedy)
+    elif not entry.allow_partial:
+        remedy = "Remove it, or write allow_partial: true."
+        document.refuse(path, str(entry.quorum), "a quorum means nothing in a full vote", remedy)
+    elif entry.quorum > members:
+        document.refuse(path, str(entry.quorum), "more than the members", f"Write at most {members}.")

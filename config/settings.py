@@ -1,0 +1,79 @@
+"""Settings of one process: from the environment (NONET_*) and the home. Knows names and defaults; starts nothing."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ByteSize, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from nonet.home import Home
+
+
+class Settings(BaseSettings):
+    """Every setting, each as NONET_<NAME> in the environment. Durations are in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="NONET_", frozen=True, extra="ignore")
+
+    home: Path = Field(Path(".nonet"), description="shared storage: runs, artifacts, attempts, logs")
+    redis_url: SecretStr | None = Field(None, description="redis://… of the fleet; default: the one of `nonet up`")
+    stacks: Path = Field(Path(".stacks"), description="folder with one Python environment a stack")
+    train_stack: str = Field("cpu", description="stack that trains")
+    transformers_stack: str = Field("cpu", description="stack of the transformers engine")
+    vllm_stack: str = Field("vllm-cpu", description="stack of the vllm engine")
+    engine: Literal["transformers", "vllm"] = Field("transformers", description="what `engine: auto` stands for")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="where the compute process computes")
+    threads: int = Field(1, ge=1, description="CPU threads of a compute process")
+    lease_seconds: float = Field(30.0, gt=0, description="life of a lease that is not renewed")
+    tick_seconds: float = Field(5.0, gt=0, description="longest wait between two reconciliations")
+    progress_timeout: float = Field(900.0, gt=0, description="a compute process silent for so long is killed")
+    drain_seconds: float = Field(30.0, gt=0, description="time to checkpoint on SIGTERM")
+    memory_limit: ByteSize | None = Field(None, description="most memory of a compute process, as 24GiB (Linux)")
+    reserve: ByteSize = Field(
+        ByteSize(256 * 2**20), description="free space on storage, as 256MiB, below which nothing new is begun"
+    )
+    failure_limit: int = Field(3, ge=1, description="failed attempts at one key before it is set aside")
+    window: int = Field(16, ge=1, description="messages that wait in one queue at most")
+    flower_port: int = Field(5555, ge=0, le=65535, description="port of Flower on loopback")
+
+    @property
+    def storage_home(self) -> Home:
+        return Home(self.home.resolve())
+
+    @property
+    def host(self) -> str:
+        return socket.gethostname()
+
+    def redis(self) -> str:
+        """URL of the fleet's Redis; raises NoFleetError when there is none to be known."""
+        if self.redis_url is not None:
+            return self.redis_url.get_secret_value()
+        try:
+            return self.redis_url_file.read_text().strip()
+        except FileNotFoundError:
+            raise NoFleetError(
+                f"no fleet: NONET_REDIS_URL is not set and {self.redis_url_file} does not exist; "
+                "start one with `nonet up`, or set NONET_REDIS_URL to the fleet's Redis"
+            ) from None
+
+    @property
+    def redis_url_file(self) -> Path:
+        """Where `nonet up` leaves the URL (mode 0600) of the Redis that it started."""
+        return self.storage_home.fleet / "redis.url"
+
+    def stack_python(self, stack: str) -> Path:
+        """The Python of `stack`; raises NoStackError when it is not installed."""
+        python = self.stacks.resolve() / stack / "bin" / "python"
+        if not python.exists():
+            raise NoStackError(f"stack {stack!r} is not installed: {python} does not exist; run `make stack-{stack}`")
+        return python
+
+
+class NoFleetError(Exception):
+    """There is no Redis to talk to."""
+
+
+class NoStackError(Exception):
+    """The Python environment of a stack is missing."""

@@ -1,0 +1,1 @@
+"""The demo's data: the puzzle generator and the script that writes `data/demo`."""

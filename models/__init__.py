@@ -1,0 +1,1 @@
+"""The demo's base model and the scripts that make it."""

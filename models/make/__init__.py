@@ -1,0 +1,1 @@
+"""How `models/demo-base` was made: tokenizer, corpus, pretraining, quantisation, evaluation."""

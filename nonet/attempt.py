@@ -1,0 +1,147 @@
+"""Attempts: the history of every try at every key, on shared storage. Knows epochs and outcomes, not retry policy.
+
+`attempts/<key>/<epoch>.json` is created exclusively when a try begins, `<epoch>.end.json` exclusively when it ends:
+the first outcome stands. A try whose epoch is not the latest, or that somebody else has ended, is stale and must not
+publish.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from nonet.atomic import PART, create_file
+from nonet.home import Home
+
+
+class Outcome(StrEnum):
+    """How a try ended."""
+
+    COMMITTED = "committed"
+    FAILED = "failed"
+    LOST = "lost"  # its worker or its compute process died
+    CANCELLED = "cancelled"
+    DRAINED = "drained"  # its worker was asked to stop and gave the work back
+
+
+class ErrorClass(StrEnum):
+    """Why a try failed: what the retry policy looks at."""
+
+    BAD_INPUT = "bad_input"
+    OUT_OF_MEMORY = "out_of_memory"
+    STORAGE = "storage"
+    ENGINE = "engine"
+    TIMEOUT = "timeout"
+    WORKER_LOST = "worker_lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at one key; times are seconds since 1970 on the clock of `host` and decide nothing."""
+
+    key: str
+    epoch: int
+    host: str
+    worker: str
+    run: str
+    log: str
+    group: int
+    started: float
+    outcome: Outcome | None = None
+    error_class: ErrorClass | None = None
+    error: str | None = None
+    ended: float | None = None
+
+
+class Attempts:
+    """The attempts under a home."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+
+    def begin(self, key: str, *, host: str, worker: str, run: str, log: Path, group: int) -> Attempt | None:
+        """Begin the next epoch of `key`; None when another process began it first."""
+        epoch = self.latest(key) + 1
+        relative = log.relative_to(self.home.root).as_posix()
+        attempt = Attempt(key, epoch, host, worker, run, relative, group, time.time())
+        record = {name: value for name, value in asdict(attempt).items() if value is not None}
+        return attempt if create_file(self._begun(key, epoch), json.dumps(record).encode()) else None
+
+    def end(
+        self, key: str, epoch: int, outcome: Outcome, error_class: ErrorClass | None = None, error: str | None = None
+    ) -> bool:
+        """Write how `epoch` of `key` ended; False when its outcome was written before."""
+        record = {"outcome": outcome, "error_class": error_class, "error": error, "ended": time.time()}
+        return create_file(self._ended(key, epoch), json.dumps(record, ensure_ascii=False).encode())
+
+    def latest(self, key: str) -> int:
+        """The highest epoch of `key` that was begun, 0 when there is none."""
+        return max((_epoch(name) for name in self._names(key) if _is_begun(name)), default=0)
+
+    def is_current(self, key: str, epoch: int) -> bool:
+        """Whether `epoch` may still publish: it is the latest and nobody has ended it."""
+        return self.latest(key) == epoch and not self._ended(key, epoch).exists()
+
+    def history(self, key: str) -> tuple[Attempt, ...]:
+        """Every attempt at `key` in the order of epochs; unreadable records are left out."""
+        epochs = sorted(_epoch(name) for name in self._names(key) if _is_begun(name))
+        return tuple(a for a in (self._read(key, epoch) for epoch in epochs) if a is not None)
+
+    def pardon(self, key: str) -> int:
+        """Forgive every attempt at `key` so far, so that it may be tried again; returns the last epoch forgiven."""
+        epoch = self.latest(key)
+        create_file(self.home.attempts(key) / f"{epoch:04d}.pardon.json", b"{}")
+        return epoch
+
+    def pardoned(self, key: str) -> int:
+        """The last epoch of `key` that was forgiven, 0 when none was."""
+        return max((_epoch(name) for name in self._names(key) if name.endswith(".pardon.json")), default=0)
+
+    def tried(self) -> frozenset[str]:
+        """Keys that have any attempt."""
+        try:
+            return frozenset(os.listdir(self.home.all_attempts))
+        except FileNotFoundError:
+            return frozenset()
+
+    def sweep(self, key: str) -> None:
+        """Remove what killed writers left half written; a living one writes again."""
+        for name in self._names(key):
+            if name.startswith(PART):
+                (self.home.attempts(key) / name).unlink(missing_ok=True)
+
+    def _read(self, key: str, epoch: int) -> Attempt | None:
+        try:
+            record = json.loads(self._begun(key, epoch).read_bytes())
+            if self._ended(key, epoch).exists():
+                end = json.loads(self._ended(key, epoch).read_bytes())
+                record |= end
+                record["outcome"] = Outcome(end["outcome"])
+                record["error_class"] = ErrorClass(end["error_class"]) if end["error_class"] else None
+            return Attempt(**record)
+        except (ValueError, TypeError, KeyError):
+            return None
+
+    def _names(self, key: str) -> list[str]:
+        try:
+            return os.listdir(self.home.attempts(key))
+        except FileNotFoundError:
+            return []
+
+    def _begun(self, key: str, epoch: int) -> Path:
+        return self.home.attempts(key) / f"{epoch:04d}.json"
+
+    def _ended(self, key: str, epoch: int) -> Path:
+        return self.home.attempts(key) / f"{epoch:04d}.end.json"
+
+
+def _is_begun(name: str) -> bool:
+    return name.count(".") == 1 and name.endswith(".json") and name[:4].isdigit()
+
+
+def _epoch(name: str) -> int:
+    return int(name.split(".", 1)[0])

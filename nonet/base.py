@@ -1,0 +1,134 @@
+"""The base: one frozen model with its tokenizer, loaded once and kept.
+
+Knows two forms. *Resident*: the packed weights dequantised once into plain float32 modules, exact and several times
+faster on a CPU, where it is the default while memory allows. *Packed*: the weights stay as they are under the stack's
+GPTQ kernels (GPTQModel, auto-gptq); the default on a GPU. Knows no adapters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from nonet.gptq import module_shapes, plain_weights, quantisation, weight_files
+from nonet.stack import dtype_argument, quantised_model
+
+_SPARE = 1.5
+"""How many times the size of its weights must be free for a base to be loaded resident."""
+
+
+class Form(StrEnum):
+    """How a base holds its weights."""
+
+    RESIDENT = "resident"
+    PACKED = "packed"
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A loaded base: `model` is a transformers causal language model in evaluation mode, all parameters frozen."""
+
+    path: str
+    device: str
+    form: Form
+    model: Any
+    tokenizer: Any
+
+
+def load_base(path: str, device: str, form: Form | None = None) -> Base:
+    """Load the base in the folder `path` on `device` ("cpu", "cuda", "cuda:0").
+
+    `form` None chooses: resident on a CPU where it fits, else packed. Raises FileNotFoundError and ValueError for a
+    base that is missing, damaged or quantised otherwise than by GPTQ.
+    """
+    config = base_config(path)
+    chosen = form or _form(path, config, device)
+    tokenizer = load_tokenizer(path)
+    model = _resident(path, config, device) if chosen is Form.RESIDENT else _packed(path, device)
+    model.requires_grad_(False)
+    model.eval()
+    return Base(path, device, chosen, model, tokenizer)
+
+
+def base_config(path: str) -> Mapping[str, Any]:
+    """The base's config.json; raises FileNotFoundError, ValueError."""
+    file = Path(path) / "config.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: there is no base here; a base is a folder with config.json and safetensors")
+    try:
+        config: Mapping[str, Any] = json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file}: not JSON ({error}); fetch the base again") from None
+    return config
+
+
+def load_tokenizer(path: str) -> Any:
+    """The base's tokenizer; raises ValueError where it has no chat template."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    if not tokenizer.chat_template:
+        raise ValueError(f"{path}: the tokenizer has no chat template; use an instruct base")
+    return tokenizer
+
+
+def base_identity(path: str) -> str:
+    """A digest of the base without reading its weights: config.json, and names and sizes of the weight files."""
+    sizes = [[file.name, file.stat().st_size] for file in weight_files(Path(path))]
+    text = json.dumps([base_config(path), sizes], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def base_shapes(path: str) -> dict[str, tuple[int, int]]:
+    """(inputs, outputs) of each linear module of the base, by name; reads no weights."""
+    return module_shapes(Path(path), quantisation(base_config(path)))
+
+
+def _form(path: str, config: Mapping[str, Any], device: str) -> Form:
+    how = quantisation(config)
+    if how is None:
+        return Form.RESIDENT
+    if device != "cpu":
+        return Form.PACKED
+    stored = sum(file.stat().st_size for file in weight_files(Path(path)))
+    return Form.RESIDENT if stored * 32 / how.bits * _SPARE < _available() else Form.PACKED
+
+
+def _resident(path: str, config: Mapping[str, Any], device: str) -> Any:
+    import torch
+    import transformers
+
+    settings = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
+    if hasattr(settings, "quantization_config"):
+        del settings.quantization_config
+    model_class = transformers.AutoModelForCausalLM._model_mapping[type(settings)]
+    model, told = model_class.from_pretrained(
+        None,
+        config=settings,
+        state_dict=plain_weights(Path(path), quantisation(config)),
+        output_loading_info=True,
+        **dtype_argument(torch.float32 if device == "cpu" else torch.float16),
+    )
+    missing = sorted(told["missing_keys"])
+    if missing:
+        raise ValueError(f"{path}: the base lacks {len(missing)} weights, first {missing[0]}; fetch the base again")
+    return model.to(device)
+
+
+def _packed(path: str, device: str) -> Any:
+    return quantised_model(path, device)
+
+
+def _available() -> int:
+    """Bytes of memory that are free for the asking, 0 where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+    except OSError:
+        return 0
+    fields = {name: value for name, _, value in (line.partition(":") for line in lines)}
+    return int(fields["MemAvailable"].split()[0]) * 1024

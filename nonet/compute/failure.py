@@ -1,0 +1,55 @@
+"""Failures: which class of error an exception is, for the retry policy. Knows exceptions, not what is retried."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+from nonet.attempt import ErrorClass
+from nonet.engines import EngineError
+
+_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
+
+
+class BadInputError(ValueError):
+    """What the order names is missing or cannot be used; the message says where and what to do."""
+
+
+def error_class(error: BaseException) -> ErrorClass:
+    """The class of `error`. A missing input is bad input; any other trouble with files is the storage's."""
+    if _is_memory(error):
+        return ErrorClass.OUT_OF_MEMORY
+    if isinstance(error, EngineError):
+        return ErrorClass.ENGINE
+    if isinstance(error, FileNotFoundError | ValueError | ArithmeticError) or _is_safetensors(error):
+        return ErrorClass.BAD_INPUT
+    if isinstance(error, OSError):
+        return ErrorClass.STORAGE
+    return ErrorClass.ENGINE
+
+
+def message(error: BaseException) -> str:
+    """`error` for a person: what it says, or its kind where it says nothing."""
+    return str(error).strip() or type(error).__name__
+
+
+def _is_memory(error: BaseException) -> bool:
+    torch = sys.modules.get("torch")
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.cuda.OutOfMemoryError)):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _MEMORY)
+
+
+def _is_safetensors(error: BaseException) -> bool:
+    safetensors = sys.modules.get("safetensors")
+    return safetensors is not None and isinstance(error, safetensors.SafetensorError)
+
+
+def input_file(path: str, what: str) -> str:
+    """`path`, where it is a file that can be read; raises BadInputError."""
+    if not os.path.isfile(path):
+        raise BadInputError(f"{path}: there is no file of {what} here")
+    return path

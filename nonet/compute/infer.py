@@ -1,0 +1,80 @@
+"""The order "infer": from rows and adapters to ballots. Knows files and events; the answers are an engine's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from nonet.attempt import ErrorClass
+from nonet.base import load_tokenizer
+from nonet.compute.failure import BadInputError, input_file
+from nonet.compute.orders import InferOrder
+from nonet.compute.telling import Telling
+from nonet.compute.warm import Warm
+from nonet.engines import Ask, Engine, Reply
+from nonet.engines.transformers import TransformersEngine
+from nonet.problem import Problem
+from nonet.rows import read_problems
+from nonet.tokens import letter_ids, prompt_ids
+
+
+def carry_out(order: InferOrder, warm: Warm, telling: Telling) -> dict[str, Any]:
+    """Answer; the result of the order's last event. Raises DrainedError, BadInputError, EngineError, ..."""
+    started = time.monotonic()
+    problems = _problems(order)
+    total = sum(len(problem.questions) for problem in problems) * len(order.adapters)
+    telling.progress("loading", done=0, total=total)
+    engine, tokenizer, was_warm = _engine(order, warm)
+    asks, cut = _asks(order, problems, tokenizer)
+    reply = Reply(order.prompt.answer, order.max_tokens)
+
+    def answered(done: int) -> None:
+        telling.progress("answering", last=done == total, done=done, total=total)
+        telling.stop_here(done)
+
+    answered(0)
+    for cast in engine.answer(order.adapters, asks, reply, answered):
+        if cast.failure is None:
+            ballots = [ballot.to_json() for ballot in cast.ballots]
+            telling.event("ballots", adapter=cast.adapter, ballots=ballots)
+        else:
+            telling.event("failed", adapter=cast.adapter, error_class=ErrorClass.BAD_INPUT, error=cast.failure)
+    return {"seconds": round(time.monotonic() - started, 3), "prompts": total, "cut": cut, "warm": was_warm}
+
+
+def _problems(order: InferOrder) -> tuple[Problem, ...]:
+    problems, defects = read_problems(Path(input_file(order.problems, "problems")), labelled=False)
+    if defects:
+        raise BadInputError(f"{order.problems}: {len(defects)} defects, first: {defects[0]}")
+    if not order.start <= order.stop <= len(problems):
+        raise BadInputError(
+            f"{order.problems}: rows {order.start} to {order.stop} are asked for, the file has {len(problems)}"
+        )
+    return problems[order.start : order.stop]
+
+
+def _engine(order: InferOrder, warm: Warm) -> tuple[Engine, Any, bool]:
+    """The engine, the base's tokenizer, and whether they were loaded already."""
+    if order.engine == "vllm":
+        engine, was_warm = warm.vllm(order)
+        return engine, load_tokenizer(order.base), was_warm
+    base, was_warm = warm.base(order.base, order.device)
+    return TransformersEngine(base), base.tokenizer, was_warm
+
+
+def _asks(order: InferOrder, problems: Iterable[Problem], tokenizer: Any) -> tuple[list[Ask], int]:
+    """The questions in tokens, and how many had their stem cut; raises BadInputError with the question's id."""
+    asks, cut = [], 0
+    for problem in problems:
+        for question in problem.questions:
+            try:
+                encoded = prompt_ids(
+                    tokenizer, order.prompt, problem.stem, question.text, question.options, order.max_length
+                )
+            except ValueError as error:
+                raise BadInputError(f"{order.problems}: {question.id}: {error}") from None
+            asks.append(Ask(question.id, encoded.ids, question.letters, letter_ids(tokenizer, question.letters)))
+            cut += encoded.cut > 0
+    return asks, cut

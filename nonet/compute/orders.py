@@ -1,0 +1,140 @@
+"""Orders: what a compute process is asked to do, as records. Knows their fields; carries nothing out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from nonet.engines import Adapter
+from nonet.prompt import Prompt
+from nonet.recipe import Recipe
+
+
+class OrderError(ValueError):
+    """A line that is no order; `order` is its id where it has one."""
+
+    def __init__(self, order: str | None, message: str) -> None:
+        super().__init__(message)
+        self.order = order
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOrder:
+    """Train an adapter on the file `examples` over the base in `base`, into the empty folder `out`."""
+
+    id: str
+    base: str
+    examples: str
+    prompt: Prompt
+    recipe: Recipe
+    checkpoint: str
+    out: str
+    threads: int | None
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class InferOrder:
+    """Answer the rows `start` to `stop` (exclusive) of the file `problems` with each of `adapters`."""
+
+    id: str
+    base: str
+    adapters: tuple[Adapter, ...]
+    problems: str
+    start: int
+    stop: int
+    prompt: Prompt
+    engine: Literal["transformers", "vllm"]
+    max_length: int
+    max_tokens: int
+    max_loras: int
+    rank: int
+    threads: int | None
+    device: str
+
+
+def read_order(line: str) -> TrainOrder | InferOrder:
+    """The order in a line; raises OrderError."""
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise OrderError(None, f"not JSON: {line[:80]!r} ({error})") from None
+    if not isinstance(row, dict):
+        raise OrderError(None, f"an order is an object, not {line[:80]!r}")
+    order = row.get("id")
+    if not isinstance(order, str):
+        raise OrderError(None, f"an order's id is a text, not {order!r}")
+    try:
+        return _record(row)
+    except KeyError as error:
+        raise OrderError(order, f"order {order}: the field {error} is missing") from None
+    except (TypeError, ValueError) as error:
+        raise OrderError(order, f"order {order}: {error}") from None
+
+
+def _record(row: Mapping[str, Any]) -> TrainOrder | InferOrder:
+    match row["op"]:
+        case "train":
+            return TrainOrder(
+                id=row["id"],
+                base=_text(row, "base"),
+                examples=_text(row, "examples"),
+                prompt=Prompt.from_json(row["prompt"]),
+                recipe=Recipe.from_json(row["recipe"]),
+                checkpoint=_text(row, "checkpoint"),
+                out=_text(row, "out"),
+                threads=_threads(row),
+                device=_text(row, "device"),
+            )
+        case "infer":
+            return InferOrder(
+                id=row["id"],
+                base=_text(row, "base"),
+                adapters=tuple(Adapter(_text(one, "name"), _text(one, "path")) for one in row["adapters"]),
+                problems=_text(row, "problems"),
+                start=_number(row, "start"),
+                stop=_number(row, "stop"),
+                prompt=Prompt.from_json(row["prompt"]),
+                engine=_engine(row),
+                max_length=_number(row, "max_length"),
+                max_tokens=_number(row, "max_tokens"),
+                max_loras=_number(row, "max_loras"),
+                rank=_number(row, "rank"),
+                threads=_threads(row),
+                device=_text(row, "device"),
+            )
+        case op:
+            raise ValueError(f"op is train, infer or drain, not {op!r}")
+
+
+def _text(row: Mapping[str, Any], name: str) -> str:
+    value = row[name]
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is a text, not {value!r}")
+    return value
+
+
+def _number(row: Mapping[str, Any], name: str) -> int:
+    value = row[name]
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{name} is a whole number from 0, not {value!r}")
+    return value
+
+
+def _threads(row: Mapping[str, Any]) -> int | None:
+    if row.get("threads") is None:
+        return None
+    threads = _number(row, "threads")
+    if threads < 1:
+        raise ValueError(f"threads is 1 or more, not {threads}")
+    return threads
+
+
+def _engine(row: Mapping[str, Any]) -> Literal["transformers", "vllm"]:
+    if row["engine"] == "transformers":
+        return "transformers"
+    if row["engine"] == "vllm":
+        return "vllm"
+    raise ValueError(f"engine is transformers or vllm, not {row['engine']!r}")

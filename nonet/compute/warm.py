@@ -1,0 +1,60 @@
+"""What a compute process keeps loaded between orders: one base, or one vLLM engine, never both. Knows when it fits."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from nonet.base import Base, load_base
+from nonet.compute.orders import InferOrder
+from nonet.engines import Engine
+
+
+class Warm:
+    """The thing loaded last, with what it was loaded for."""
+
+    def __init__(self) -> None:
+        self._key: tuple[Any, ...] | None = None
+        self._kept: Any = None
+
+    def base(self, path: str, device: str) -> tuple[Base, bool]:
+        """The base, and whether it was here already."""
+        return self._get(("base", path, device, _stamp(path)), lambda: load_base(path, device))
+
+    def vllm(self, order: InferOrder) -> tuple[Engine, bool]:
+        """The vLLM engine for the base and the sizes of `order`, and whether it was here already."""
+        from nonet.engines.vllm import Sizes, VllmEngine
+
+        sizes = Sizes(order.max_length + order.max_tokens, order.max_loras, order.rank)
+        key = ("vllm", order.base, order.device, _stamp(order.base), sizes, order.threads)
+        return self._get(key, lambda: VllmEngine(order.base, order.device, sizes, order.threads))
+
+    def drop(self) -> None:
+        """Give back the memory of what is kept."""
+        kept, self._kept, self._key = self._kept, None, None
+        if kept is not None and hasattr(kept, "close"):
+            kept.close()
+        del kept
+        gc.collect()
+        if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _get(self, key: tuple[Any, ...], load: Callable[[], Any]) -> tuple[Any, bool]:
+        if self._key == key:
+            return self._kept, True
+        self.drop()
+        self._kept = load()
+        self._key = key
+        return self._kept, False
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    """Changes when the base in the folder `path` is replaced; (0, 0) where there is none."""
+    try:
+        status = os.stat(os.path.join(path, "config.json"))
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_ino

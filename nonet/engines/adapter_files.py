@@ -1,0 +1,77 @@
+"""An adapter's files, read and checked before any engine sees them. Knows peft's format, not peft."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Shapes = Mapping[str, tuple[int, int]]
+"""(inputs, outputs) of each linear module of a base, by name; see nonet.gptq.module_shapes."""
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+
+
+class DamagedAdapterError(ValueError):
+    """An adapter's files are missing, cannot be read, or are not those of a LoRA adapter."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterFiles:
+    """The content of an adapter: peft's `config` and the `weights` by name, on the CPU."""
+
+    config: Mapping[str, Any]
+    weights: Mapping[str, Any]
+
+
+def read_adapter(folder: str, shapes: Shapes) -> AdapterFiles:
+    """Read an adapter for the base whose modules have `shapes`; raises DamagedAdapterError."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        config = json.loads((Path(folder) / CONFIG).read_text("utf-8"))
+        weights = load_file(Path(folder) / WEIGHTS)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise DamagedAdapterError(f"{folder}: {type(error).__name__}: {error}; train the adapter again") from None
+    problem = _problem(config, weights, shapes)
+    if problem is not None:
+        raise DamagedAdapterError(f"{folder}: {problem}; it is damaged or of another base: train it again")
+    return AdapterFiles(config, weights)
+
+
+def _problem(config: Any, weights: Mapping[str, Any], shapes: Shapes) -> str | None:
+    """What keeps an adapter from fitting its base, None when nothing does.
+
+    Engines differ in what they notice (vLLM takes an adapter of a narrower base without a word), so all is checked
+    here: every target module has its two weights, of the right shape and finite, and there are no others.
+    """
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        return f"{CONFIG} is not that of a LoRA adapter"
+    targets, rank = config.get("target_modules"), config.get("r")
+    if not isinstance(targets, list) or type(rank) is not int:
+        return f"{CONFIG} names no rank or no list of target modules"
+    expected = _expected(set(targets), rank, shapes)
+    if not expected:
+        return f"the base has none of the modules {sorted(targets)}"
+    for name in sorted(expected.keys() ^ weights.keys()):
+        return f"{name} is {'missing' if name in expected else 'not expected'}"
+    for name, shape in expected.items():
+        if tuple(weights[name].shape) != shape:
+            return f"{name} has the shape {tuple(weights[name].shape)}, the base needs {shape}"
+        if not weights[name].isfinite().all():
+            return f"{name} holds values that are not finite"
+    return None
+
+
+def _expected(targets: set[str], rank: int, shapes: Shapes) -> dict[str, tuple[int, int]]:
+    """Shape of each weight that a LoRA adapter of `rank` on the modules `targets` has, by peft's names."""
+    expected = {}
+    for module, (inputs, outputs) in shapes.items():
+        if module.rpartition(".")[2] in targets:
+            expected[f"base_model.model.{module}.lora_A.weight"] = (rank, inputs)
+            expected[f"base_model.model.{module}.lora_B.weight"] = (outputs, rank)
+    return expected

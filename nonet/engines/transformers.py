@@ -1,0 +1,88 @@
+"""The engine `transformers`: all adapters of a group over one loaded base, one forward per prompt.
+
+Knows peft's wrapping and unwrapping. The base is the caller's and is given back as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from nonet.ballot import Ballot
+from nonet.base import Base, base_shapes
+from nonet.engines import Adapter, Ask, Cast, Reply
+from nonet.engines.adapter_files import DamagedAdapterError, read_adapter
+from nonet.engines.ballots import letter_ballot, text_ballot
+from nonet.stack import for_plain_modules
+from nonet.training import hidden_states, vocabulary_logits
+
+
+class TransformersEngine:
+    """See nonet.engines.Engine."""
+
+    def __init__(self, base: Base) -> None:
+        self._base = base
+        self._shapes = base_shapes(base.path)
+
+    def answer(
+        self, adapters: Sequence[Adapter], asks: Sequence[Ask], reply: Reply, answered: Callable[[int], None]
+    ) -> Iterator[Cast]:
+        """One adapter after the other, so that the memory of one is enough; see nonet.engines.Engine."""
+        import torch
+
+        done = 0
+        for adapter in adapters:
+            try:
+                with self._worn(adapter) as model, torch.inference_mode():
+                    ballots = []
+                    for ask in asks:
+                        ballots.append(self._ballot(model, ask, reply))
+                        done += 1
+                        answered(done)
+            except DamagedAdapterError as error:
+                done += len(asks)
+                yield Cast(adapter.name, (), str(error))
+            else:
+                yield Cast(adapter.name, tuple(ballots))
+
+    def close(self) -> None:
+        """Nothing to give back: the base is the caller's."""
+
+    def _ballot(self, model: Any, ask: Ask, reply: Reply) -> Ballot:
+        import torch
+
+        ids = torch.tensor([ask.ids], device=self._base.device)
+        if reply.answer == "letter":
+            logits = vocabulary_logits(model, hidden_states(model, ids)[:, -1])[0]
+            chosen = logits.float()[list(ask.letter_ids)].log_softmax(0)
+            return letter_ballot(ask, chosen.tolist())
+        end = self._base.tokenizer.eos_token_id
+        written = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=reply.max_tokens,
+            do_sample=False,
+            eos_token_id=end,
+            pad_token_id=end,
+        )[0, len(ask.ids) :].tolist()
+        text = self._base.tokenizer.decode(written, skip_special_tokens=True)
+        return text_ballot(ask, text, ended=end in written)
+
+    @contextmanager
+    def _worn(self, adapter: Adapter) -> Iterator[Any]:
+        """The base wearing `adapter`, and without it again afterwards; raises DamagedAdapterError."""
+        import peft
+
+        files = read_adapter(adapter.path, self._shapes)
+        try:
+            config = peft.PeftConfig.from_peft_type(**{**files.config, "inference_mode": True})
+        except (TypeError, ValueError) as error:
+            raise DamagedAdapterError(f"{adapter.path}: {error}; train the adapter again") from None
+        wrapped = peft.PeftModel(self._base.model, for_plain_modules(config), adapter_name="default")
+        try:
+            peft.set_peft_model_state_dict(wrapped, dict(files.weights))
+            wrapped.eval()
+            yield wrapped
+        finally:
+            wrapped.unload()

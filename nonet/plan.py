@@ -1,0 +1,177 @@
+"""The plan of a run: every unit of work that is expected, with its key. Knows keys and names; not what is done yet.
+
+Written once at submit. *Missing = expected - committed* is all that a scheduler needs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from nonet.key import SCHEMA, canonical, digest, key_of
+
+ADAPTERS = "adapters"
+"""Storage scope of adapters."""
+GOLD = "gold"
+"""Name, in `Plan.inputs`, of the validation rows with their answers."""
+VOTES = "votes"
+"""Storage scope of votes."""
+
+
+class OtherSchemaError(ValueError):
+    """A plan of another version of Nonet: the same inputs give another result there, so the two must never mix."""
+
+
+class QuestionSet(StrEnum):
+    """Which questions a shard holds."""
+
+    TEST = "test"
+    VALIDATION = "validation"
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """The frozen base: as named in the batch file, where it lies, and the SHA-256 that identifies its files."""
+
+    model: str
+    revision: str | None
+    path: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedAdapter:
+    """One adapter to train: `name` is the mix's; `input` the digest of its examples; counts are for people."""
+
+    name: str
+    key: str
+    input: str
+    sources: tuple[str, ...]
+    rows: int
+    questions: int
+    steps: int
+    leaked: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Problems `start` to `stop` (exclusive) of a question set; `digest` is that of their rows."""
+
+    name: str
+    set: QuestionSet
+    start: int
+    stop: int
+    questions: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One member's ballots on one shard."""
+
+    adapter: PlannedAdapter
+    shard: Shard
+    key: str
+
+    @property
+    def scope(self) -> str:
+        """Storage scope: the cells of one adapter lie together."""
+        return ballots_scope(self.adapter.key)
+
+    @property
+    def name(self) -> str:
+        return f"{self.adapter.name}/{self.shard.name}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is expected to make. `inputs` maps a question set (and `gold`) to the digest of its rows; `schema` is
+    the version of the code that made the keys."""
+
+    run: str
+    name: str
+    base: BaseModel
+    engine: str
+    prompt: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    inference: Mapping[str, Any]
+    vote: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    adapters: tuple[PlannedAdapter, ...]
+    shards: tuple[Shard, ...]
+    submission: str
+    schema: int = SCHEMA
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """Every (adapter, shard), shard by shard."""
+        return tuple(Cell(a, s, self.cell_key(a, s)) for s in self.shards for a in self.adapters)
+
+    def cell_key(self, adapter: PlannedAdapter, shard: Shard) -> str:
+        return key_of(
+            "ballots",
+            {
+                "adapter": adapter.key,
+                "shard": shard.digest,
+                "prompt": self.prompt,
+                "engine": self.engine,
+                "inference": {k: v for k, v in self.inference.items() if k != "shard_size"},
+                "max_length": self.recipe["max_length"],
+            },
+        )
+
+    def vote_key(self, vote: Mapping[str, Any], cells: Iterable[Cell]) -> str:
+        """Key of the vote with settings `vote` over the ballots of `cells`, which are in the plan's order."""
+        inputs = {"vote": dict(vote), "cells": [c.key for c in cells], "inputs": dict(self.inputs)}
+        return key_of("vote", inputs)
+
+    def adapter(self, key: str) -> PlannedAdapter:
+        """The planned adapter with `key`; raises KeyError."""
+        for adapter in self.adapters:
+            if adapter.key == key:
+                return adapter
+        raise KeyError(f"run {self.run} has no adapter with key {key[:12]}")
+
+    def shard(self, name: str) -> Shard:
+        """The shard called `name`; raises KeyError."""
+        for shard in self.shards:
+            if shard.name == name:
+                return shard
+        raise KeyError(f"run {self.run} has no shard {name!r}")
+
+    def shards_of(self, questions: QuestionSet) -> Iterator[Shard]:
+        return (s for s in self.shards if s.set is questions)
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self), ensure_ascii=False, indent=1).encode() + b"\n"
+
+
+def ballots_scope(adapter_key: str) -> str:
+    """Storage scope of the ballots of one adapter."""
+    return f"ballots-{adapter_key}"
+
+
+def named(plan: Plan) -> Plan:
+    """`plan` with its run id: the batch's name and a digest of all that it will make, so that resubmitting the same
+    batch is the same run."""
+    content = asdict(replace(plan, run="")) | {"base": {"digest": plan.base.digest}}
+    return replace(plan, run=f"{plan.name}-{digest(canonical(content))[:8]}")
+
+
+def plan_from_json(data: bytes) -> Plan:
+    """The plan written by `Plan.to_json`; raises OtherSchemaError for that of another version of Nonet, ValueError,
+    KeyError or TypeError on anything else."""
+    raw = json.loads(data)
+    if raw["schema"] != SCHEMA:
+        raise OtherSchemaError(
+            f"it was planned with schema {raw['schema']!r}, this Nonet has schema {SCHEMA}; "
+            "use the Nonet that planned it, or submit the batch again with this one"
+        )
+    raw["base"] = BaseModel(**raw["base"])
+    raw["adapters"] = tuple(PlannedAdapter(**{**a, "sources": tuple(a["sources"])}) for a in raw["adapters"])
+    raw["shards"] = tuple(Shard(**{**s, "set": QuestionSet(s["set"])}) for s in raw["shards"])
+    return Plan(**raw)

@@ -1,0 +1,161 @@
+"""The scheduler process: look at every run, do what is needed, wait to be woken. Keeps nothing that it cannot lose."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from types import FrameType
+
+import redis
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from config.queues import sent_name
+from config.settings import Settings
+from nonet.attempt import Attempts, ErrorClass, Outcome
+from nonet.plan import Plan, plan_from_json
+from nonet.space import shortage
+from nonet.storage import Storage
+from scheduler.dispatch import dispatch
+from scheduler.inflight import RedisInFlight
+from scheduler.reconcile import Message, reconcile
+from scheduler.rest import Rests
+from scheduler.state import Phase, StateReader
+from scheduler.tidy import tidy
+from tasks.app import make_app
+from tasks.context import connect
+from tasks.line import Line
+from tasks.wake import wait_for_wake
+
+log = logging.getLogger("nonet.scheduler")
+LOST = "its worker is gone: the lease ran out before the work was done"
+
+
+class Scheduler:
+    """Reconciles every run under one home. Any number of them may work side by side."""
+
+    def __init__(self, settings: Settings, client: redis.Redis, app: Celery) -> None:
+        self._settings = settings
+        self._client = client
+        self._app = app
+        self._line = Line(app)
+        home = settings.storage_home
+        self._storage = Storage(home)
+        self._attempts = Attempts(home)
+        self._in_flight = RedisInFlight(client, settings.lease_seconds)
+        self._reader = StateReader(self._storage, self._attempts, self._in_flight, settings.failure_limit)
+        self._rests = Rests()
+        self._phases: dict[str, Phase] = {}
+        self._reported: dict[str, str] = {}
+
+    def tick(self) -> int:
+        """Look at every run once and enqueue what it needs; returns the number of messages sent.
+
+        Raises redis.RedisError, kombu OperationalError, OSError (also for a storage that is nearly full).
+        """
+        short = shortage(self._storage.home.root, self._settings.reserve)
+        if short is not None:
+            raise OSError(errno.ENOSPC, short)
+        return sum(self._reconciled(plan) for plan in self._open_plans())
+
+    def _reconciled(self, plan: Plan) -> int:
+        """One run; a run whose records make no sense is reported and stands still, so that the others go on."""
+        try:
+            return self._reconcile(plan)
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            self._report(plan.run, f"run {plan.run} cannot be worked on: {type(error).__name__}: {error}")
+            return 0
+
+    def _reconcile(self, plan: Plan) -> int:
+        state = self._reader.read(plan)
+        if self._phases.get(plan.run) is not state.phase:
+            self._phases[plan.run] = state.phase
+            log.info("run %s: %s", plan.run, state.phase)
+            if state.phase is not Phase.RUNNING:
+                tidy(self._storage, self._attempts, state)
+        resting = self._rests.resting(state.units, time.monotonic())
+        decision = reconcile(state, self._in_flight.waiting(), self._settings.window, resting)
+        lost = () if decision.lost and self._in_flight.settling() else decision.lost  # Redis may have died since
+        for key, epoch in lost:
+            if self._attempts.end(key, epoch, Outcome.LOST, ErrorClass.WORKER_LOST, LOST):
+                log.warning("run %s: attempt %d at %s: %s", plan.run, epoch, key[:12], LOST)
+                self._client.delete(sent_name(key))  # the mark of the message that the lost worker took
+        sent = sum(self._dispatch(message) for message in decision.messages)
+        if lost:
+            sent += self._reconcile(plan)
+        return sent
+
+    def _dispatch(self, message: Message) -> bool:
+        return dispatch(self._app, self._line, self._client, message, self._settings.lease_seconds)
+
+    def wait(self) -> None:
+        """Wait until woken, or for one tick. Raises redis.RedisError."""
+        begun = time.monotonic()
+        wait_for_wake(self._client, self._settings.tick_seconds)
+        if time.monotonic() - begun > self._settings.tick_seconds + self._settings.lease_seconds / 3:
+            self._in_flight.doubt()
+
+    def interrupted(self) -> None:
+        """Redis could not be asked: holders get the time to take up their leases before any is judged lost."""
+        self._in_flight.doubt()
+
+    def _open_plans(self) -> Iterator[Plan]:
+        """Plans in the order in which they were submitted; one that cannot be read is reported and left out."""
+        home = self._storage.home
+        plans = list(home.runs.glob("*/plan.json")) if home.runs.exists() else []
+        if self._phases and not plans:
+            raise OSError(errno.ENOENT, f"the runs under {home.root} are gone; is the storage mounted?")
+        for path in sorted(plans, key=lambda p: (p.stat().st_mtime, p)):
+            try:
+                yield plan_from_json(path.read_bytes())
+            except (ValueError, KeyError, TypeError, json.JSONDecodeError) as error:
+                self._report(str(path), f"{path} cannot be read ({error}); submit its batch again")
+
+    def _report(self, place: str, text: str) -> None:
+        """Log an error that lasts once, not at every tick."""
+        if self._reported.get(place) != text:
+            self._reported[place] = text
+            log.error("%s", text)
+
+
+def run_scheduler(settings: Settings) -> None:
+    """Reconcile until SIGTERM or SIGINT. Redis or storage being away is reported, and waited for."""
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        raise SystemExit(0)
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    url = settings.redis()
+    client = connect(url)
+    scheduler = Scheduler(settings, client, make_app(url))
+    log.info("scheduler on %s", settings.storage_home.root)
+    trouble: str | None = None
+    with suppress(SystemExit):
+        while not stop.is_set():
+            try:
+                scheduler.tick()
+                if trouble:
+                    log.info("going on")
+                trouble = None
+                scheduler.wait()
+            except (redis.RedisError, OperationalError, OSError) as error:
+                place = "storage" if isinstance(error, OSError) and not _is_network(error) else "Redis"
+                if place == "Redis":
+                    scheduler.interrupted()
+                if trouble != f"{place}: {error}":
+                    trouble = f"{place}: {error}"
+                    log.error("paused, %s is not well: %s", place, error)
+                time.sleep(1.0)
+
+
+def _is_network(error: OSError) -> bool:
+    return isinstance(error, ConnectionError | TimeoutError)

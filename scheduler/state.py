@@ -1,0 +1,187 @@
+"""The state of a run, read from storage (and, for what waits and who works, from the fleet). Decides nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from nonet.attempt import Attempt, Attempts, Outcome
+from nonet.plan import ADAPTERS, VOTES, Plan, ballots_scope
+from nonet.policy import Judgement, Standing, judge
+from nonet.result import Stamp, result_stamp, result_stands
+from nonet.storage import Storage
+from scheduler.inflight import InFlight
+
+
+class UnitState(StrEnum):
+    """Where one unit of work stands."""
+
+    WAITING = "waiting"  # for its adapter
+    READY = "ready"
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMMITTED = "committed"
+    FAILED = "failed"  # not again without `nonet rerun`
+
+
+class Phase(StrEnum):
+    """Where a run stands as a whole."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    BLOCKED = "blocked"  # what can be done is done, and something failed
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class UnitStatus:
+    """One unit: its state, its last attempt if it has any, and how many may share its next one (None: any number)."""
+
+    name: str
+    key: str
+    scope: str
+    state: UnitState
+    attempts: int = 0
+    last: Attempt | None = None
+    group: int | None = None
+    lost: int | None = None  # epoch of an open attempt that nobody holds
+    progress: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """A run: its adapters and cells in the plan's order, and its vote (None until the ballots allow one)."""
+
+    plan: Plan
+    phase: Phase
+    adapters: tuple[UnitStatus, ...]
+    cells: tuple[UnitStatus, ...]
+    vote: UnitStatus | None
+
+    @property
+    def units(self) -> tuple[UnitStatus, ...]:
+        return (*self.adapters, *self.cells, *([self.vote] if self.vote else []))
+
+    @property
+    def failed(self) -> tuple[UnitStatus, ...]:
+        return tuple(u for u in self.units if u.state is UnitState.FAILED)
+
+    def cell_at(self, adapter: int, shard: int) -> UnitStatus:
+        """The cell of the adapter and the shard at these positions in the plan."""
+        return self.cells[shard * len(self.plan.adapters) + adapter]
+
+
+class StateReader:
+    """Reads the state of runs from one storage."""
+
+    def __init__(self, storage: Storage, attempts: Attempts, in_flight: InFlight, failure_limit: int) -> None:
+        self._storage = storage
+        self._attempts = attempts
+        self._in_flight = in_flight
+        self._limit = failure_limit
+        self._stood: dict[str, Stamp] = {}
+
+    def read(self, plan: Plan) -> RunState:
+        """The state of the run of `plan` now; raises OSError, redis.RedisError."""
+        queued, tried = self._in_flight.queued(), self._attempts.tried()
+        look = _Look(queued, tried, self._in_flight.settling())
+        trained = self._storage.committed(ADAPTERS)
+        adapters = tuple(self._unit(look, a.name, a.key, ADAPTERS, a.key in trained, ready=True) for a in plan.adapters)
+        cells = self._cells(look, plan, trained)
+        vote = self._vote(look, plan, cells)
+        return RunState(plan, self._phase(plan, adapters, cells, vote), adapters, cells, vote)
+
+    def _cells(self, look: _Look, plan: Plan, trained: frozenset[str]) -> tuple[UnitStatus, ...]:
+        answered = {a.key: self._storage.committed(ballots_scope(a.key)) for a in plan.adapters}
+        return tuple(
+            self._unit(look, c.name, c.key, c.scope, c.key in answered[c.adapter.key], ready=c.adapter.key in trained)
+            for c in plan.cells
+        )
+
+    def _vote(self, look: _Look, plan: Plan, cells: Sequence[UnitStatus]) -> UnitStatus | None:
+        """The vote that the ballots at hand allow: over all cells, or, if asked for, over those there will ever be."""
+        present = [c for c, u in zip(plan.cells, cells, strict=True) if u.state is UnitState.COMMITTED]
+        settled = all(u.state in (UnitState.COMMITTED, UnitState.FAILED, UnitState.WAITING) for u in cells)
+        if len(present) < len(cells) and not (plan.vote["allow_partial"] and settled and self._idle(plan)):
+            return None
+        key = plan.vote_key(plan.vote, present)
+        return self._unit(look, "vote", key, VOTES, self._voted(plan, key), ready=True)
+
+    def _idle(self, plan: Plan) -> bool:
+        """Whether no adapter of `plan` can still come."""
+        trained = self._storage.committed(ADAPTERS)
+        missing = [a for a in plan.adapters if a.key not in trained]
+        return all(self._judge(a.key).standing is Standing.EXHAUSTED for a in missing)
+
+    def _voted(self, plan: Plan, key: str) -> bool:
+        """A vote counts as committed when its result stands in the run's folder too, unharmed."""
+        stamp = result_stamp(self._storage, plan, key)
+        if stamp is None:
+            return False
+        if self._stood.get(plan.run) != stamp:
+            if not result_stands(self._storage, plan, key):
+                return False
+            self._stood[plan.run] = stamp
+        return True
+
+    def _unit(self, look: _Look, name: str, key: str, scope: str, committed: bool, *, ready: bool) -> UnitStatus:
+        if committed:
+            return UnitStatus(name, key, scope, UnitState.COMMITTED)
+        if key not in look.tried:
+            return UnitStatus(name, key, scope, _untried(key, look.queued, ready))
+        verdict = self._judge(key)
+        count = self._attempts.latest(key)
+        if verdict.standing is Standing.OPEN and verdict.last is not None:
+            held = look.settling or bool(self._in_flight.leased([key]))
+            lost = None if held else verdict.last.epoch
+            return UnitStatus(
+                name, key, scope, UnitState.RUNNING, count, verdict.last, lost=lost, progress=self._progress(key)
+            )
+        if verdict.last is not None and verdict.last.outcome is Outcome.COMMITTED and self._storage.has(scope, key):
+            return UnitStatus(name, key, scope, UnitState.COMMITTED, count)  # committed since the listing
+        failed = verdict.standing is Standing.EXHAUSTED
+        state = UnitState.FAILED if failed else _untried(key, look.queued, ready)
+        return UnitStatus(name, key, scope, state, count, verdict.last, verdict.group)
+
+    def _judge(self, key: str) -> Judgement:
+        return judge(self._attempts.history(key), self._attempts.pardoned(key), self._limit)
+
+    def _progress(self, key: str) -> Mapping[str, Any] | None:
+        with suppress(OSError, ValueError):
+            record: Mapping[str, Any] = json.loads(self._storage.home.progress(key).read_bytes())
+            return record
+        return None
+
+    def _phase(
+        self,
+        plan: Plan,
+        adapters: Sequence[UnitStatus],
+        cells: Sequence[UnitStatus],
+        vote: UnitStatus | None,
+    ) -> Phase:
+        if vote is not None and vote.state is UnitState.COMMITTED:
+            return Phase.COMPLETE
+        if self._storage.home.cancelled(plan.run).exists():
+            return Phase.CANCELLED
+        units = [*adapters, *cells, *([vote] if vote else [])]
+        active = (UnitState.READY, UnitState.QUEUED, UnitState.RUNNING)
+        return Phase.RUNNING if any(u.state in active for u in units) else Phase.BLOCKED
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One look at what is in flight, shared by all units of a reading."""
+
+    queued: frozenset[str]
+    tried: frozenset[str]
+    settling: bool
+
+
+def _untried(key: str, queued: frozenset[str], ready: bool) -> UnitState:
+    if key in queued:
+        return UnitState.QUEUED
+    return UnitState.READY if ready else UnitState.WAITING

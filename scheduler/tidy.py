@@ -1,0 +1,54 @@
+"""Tidying: the books of a run that has come to rest are closed, and what killed processes left behind is removed.
+
+Knows leftovers, decides nothing: without it every result is the same. Safe at any time and from any machine, since
+whatever a living process might still need is either kept or written again (nonet.atomic).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+
+from nonet.atomic import remove_parts
+from nonet.attempt import Attempts, ErrorClass, Outcome
+from nonet.plan import ADAPTERS
+from nonet.storage import DamagedError, Storage
+from scheduler.state import RunState, UnitState
+
+LATE = "another attempt committed first"
+
+
+def tidy(storage: Storage, attempts: Attempts, state: RunState) -> None:
+    """Close the attempts that killed processes left open at committed units, and remove leftovers; raises OSError."""
+    done = defaultdict(list)
+    for unit in state.units:
+        if unit.state is UnitState.COMMITTED:
+            done[unit.scope].append(unit.key)
+            _close(storage, attempts, unit.scope, unit.key)
+            storage.home.progress(unit.key).unlink(missing_ok=True)
+    for scope, keys in done.items():
+        storage.sweep(scope, keys)
+    for key in done[ADAPTERS]:
+        shutil.rmtree(storage.home.checkpoint(key), ignore_errors=True)
+    plan, home = state.plan, storage.home
+    submission = home.submission(plan.run, plan.submission)
+    manifest = home.submission(plan.run, f"{plan.submission}.manifest.json")
+    for path in (home.plan(plan.run), home.batch_text(plan.run), home.cancelled(plan.run), submission, manifest):
+        remove_parts(path)
+
+
+def _close(storage: Storage, attempts: Attempts, scope: str, key: str) -> None:
+    """End the open attempts at a committed key: its holder died between the commit and writing its outcome."""
+    attempts.sweep(key)
+    still_open = [a for a in attempts.history(key) if a.outcome is None]
+    if not still_open:
+        return
+    try:
+        commit = storage.read(scope, key)
+    except DamagedError:
+        return
+    for attempt in still_open:
+        if commit is not None and commit.epoch == attempt.epoch:
+            attempts.end(key, attempt.epoch, Outcome.COMMITTED)
+        elif commit is not None:
+            attempts.end(key, attempt.epoch, Outcome.LOST, ErrorClass.WORKER_LOST, LATE)

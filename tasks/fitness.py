@@ -1,0 +1,46 @@
+"""Whether this worker can work on a run at all: it reaches the storage, and its code is of the run's version.
+
+A worker that cannot says why in its log, gives the work back at once and rests, so that the others get it: one sick
+worker must not eat the queue.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+
+import redis
+
+from config.queues import sent_name
+from nonet.plan import OtherSchemaError, Plan
+from tasks.context import TaskContext
+from tasks.wake import wake
+
+log = logging.getLogger("nonet.worker")
+REST_SECONDS = 15.0
+"""How long a worker takes no work after it could not do any; half a second at a time, so that it can be stopped."""
+
+
+def plan_or_rest(context: TaskContext, run: str, keys: Iterable[str]) -> Plan | None:
+    """The plan of `run`; None, after a rest, where this worker cannot work on it.
+
+    Raises FileNotFoundError for a run that is none, ValueError for a plan that cannot be read.
+    """
+    try:
+        return context.plan(run)
+    except OtherSchemaError as error:
+        reason = f"refused run {run}: {error}"
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and context.home.runs.is_dir():
+            raise
+        reason = f"refused run {run}: this worker does not reach the storage ({error}); mount it or end this worker"
+    log.error("%s; resting for %.0f s", reason, REST_SECONDS)
+    with suppress(redis.RedisError):
+        context.client.delete(*(sent_name(key) for key in keys))
+    wake(context.client)
+    end = time.monotonic() + REST_SECONDS
+    while time.monotonic() < end and not context.compute.draining():
+        time.sleep(0.5)
+    return None

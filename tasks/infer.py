@@ -1,0 +1,118 @@
+"""The inference task: one shard, a group of adapters. Commits each adapter's ballots as soon as they are complete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from celery import Task
+
+from nonet.attempt import ErrorClass
+from nonet.plan import ADAPTERS, Cell, Plan, Shard
+from nonet.storage import DamagedError
+from tasks.claim import Claim, Unit, claimed
+from tasks.context import TaskContext, context_of
+from tasks.fitness import plan_or_rest
+from tasks.port import Event
+from tasks.progress import Progress
+
+
+def infer(self: Task, run: str, shard: str, keys: list[str]) -> dict[str, str]:
+    """Answer `shard` of `run` with the adapters whose cells have `keys`; returns what became of each, by name."""
+    context = context_of(self.app)
+    plan = plan_or_rest(context, run, keys)
+    if plan is None:
+        return {}
+    wanted = set(keys)
+    cells = [c for c in cells_of(plan, plan.shard(shard)) if c.key in wanted]
+    units = [Unit(c.scope, c.key, c.name) for c in cells]
+    with claimed(context, run, units, len(units)) as claim:
+        held = {c.adapter.key: c for c in cells if c.key in claim.attempts}
+        folders = _adapter_folders(context, claim, held)
+        if folders:
+            _answer(self, context, claim, plan, plan.shard(shard), held, folders)
+    return claim.outcomes
+
+
+def cells_of(plan: Plan, shard: Shard) -> tuple[Cell, ...]:
+    return tuple(Cell(a, shard, plan.cell_key(a, shard)) for a in plan.adapters)
+
+
+def _adapter_folders(context: TaskContext, claim: Claim, held: Mapping[str, Cell]) -> dict[str, str]:
+    """Folder of each adapter that is sound; cells of the others are failed, and the scheduler trains those again."""
+    folders = {}
+    for key, cell in held.items():
+        try:
+            commit = context.storage.read(ADAPTERS, key)
+            if commit is None:
+                raise DamagedError(f"adapter {cell.adapter.name} is not committed")
+        except DamagedError as error:
+            claim.fail(claim.units[cell.key], ErrorClass.STORAGE, str(error))
+            continue
+        folders[key] = str(context.storage.path(commit.files["adapter_config.json"]).parent)
+    return folders
+
+
+def _answer(
+    task: Task,
+    context: TaskContext,
+    claim: Claim,
+    plan: Plan,
+    shard: Shard,
+    held: Mapping[str, Cell],
+    folders: Mapping[str, str],
+) -> None:
+    progress = Progress(task, context, [held[key].key for key in folders])
+    rows = plan.inputs[shard.set]
+    context.storage.read_input(rows)
+
+    def on_event(event: Event) -> None:
+        if event["event"] == "progress":
+            progress.report(event)
+        elif event["event"] == "ballots":
+            unit = claim.units[held[event["adapter"]].key]
+            claim.commit(unit, body={"ballots": event["ballots"], "shard": shard.name})
+        elif event["event"] == "failed":
+            unit = claim.units[held[event["adapter"]].key]
+            claim.fail(unit, *_fault(context, event))
+
+    context.compute.execute(
+        _order(context, plan, shard, rows, folders),
+        stack=_stack(context, plan.engine),
+        log=claim.log,
+        on_event=on_event,
+        poll=claim.poll,
+    )
+
+
+def _fault(context: TaskContext, event: Event) -> tuple[ErrorClass, str]:
+    """Why an adapter could not answer: its files were damaged meanwhile (it is trained again), or what it says."""
+    try:
+        context.storage.read(ADAPTERS, event["adapter"], afresh=True)
+    except DamagedError as error:
+        return ErrorClass.STORAGE, str(error)
+    return ErrorClass(event["error_class"]), event["error"]
+
+
+def _order(context: TaskContext, plan: Plan, shard: Shard, rows: str, folders: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "op": "infer",
+        "id": f"{shard.name}-{shard.digest[:12]}",
+        "base": plan.base.path,
+        "adapters": [{"name": key, "path": path} for key, path in folders.items()],
+        "problems": str(context.home.input(rows)),
+        "start": shard.start,
+        "stop": shard.stop,
+        "prompt": dict(plan.prompt),
+        "engine": plan.engine,
+        "max_length": plan.recipe["max_length"],
+        "max_tokens": plan.inference["max_tokens"],
+        "max_loras": len(plan.adapters),
+        "rank": plan.recipe["rank"],
+        "threads": context.settings.threads,
+        "device": context.settings.device,
+    }
+
+
+def _stack(context: TaskContext, engine: str) -> str:
+    return context.settings.vllm_stack if engine == "vllm" else context.settings.transformers_stack

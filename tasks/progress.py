@@ -1,0 +1,65 @@
+"""Progress of running work: a small file a key for `watch`, a Celery event for Flower. All of it may be lost."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from celery import Task
+
+from nonet.atomic import replace_file
+from tasks.context import TaskContext
+
+PROGRESS_EVENT = "task-progress"
+"""Celery event that Flower shows as the state PROGRESS of the task, its text in the result column."""
+_UNHEARD_SECONDS = 20.0
+"""How long no event is sent after one could not be."""
+
+
+class Progress:
+    """Reports of one task, once a second at most."""
+
+    def __init__(self, task: Task, context: TaskContext, keys: Iterable[str]) -> None:
+        self._task = task
+        self._context = context
+        self._keys = tuple(keys)
+        self._last = 0.0
+        self._unheard_until = 0.0
+
+    def report(self, event: Mapping[str, Any]) -> None:
+        """Pass on a `progress` event of the compute process."""
+        now = time.monotonic()
+        if now - self._last < 1.0:
+            return
+        self._last = now
+        record = {k: v for k, v in event.items() if k not in ("event", "id")}
+        with suppress(OSError):
+            for key in self._keys:
+                replace_file(self._context.home.progress(key), json.dumps(record).encode())
+        if now >= self._unheard_until:
+            self._tell(describe(record))
+
+    def _tell(self, text: str) -> None:
+        """Send the Celery event. Monitoring must neither end nor delay work: a Redis that is away is left alone."""
+        try:
+            with self._context.line.connection() as connection:
+                events = self._task.app.events.Dispatcher(connection, hostname=self._task.request.hostname)
+                events.send(PROGRESS_EVENT, retry=False, uuid=self._task.request.id, result=text)
+        except Exception:
+            self._unheard_until = time.monotonic() + _UNHEARD_SECONDS
+
+
+def describe(record: Mapping[str, Any]) -> str:
+    """One line for a person: `training 120/300, loss 0.912, 41 s left`."""
+    done, total = record.get("step", record.get("done")), record.get("steps", record.get("total"))
+    parts = [str(record.get("phase", "working"))]
+    if done is not None and total:
+        parts[0] += f" {done}/{total}"
+    if record.get("loss") is not None:
+        parts.append(f"loss {record['loss']:.3f}")
+    if record.get("seconds_left") is not None:
+        parts.append(f"{record['seconds_left']:.0f} s left")
+    return ", ".join(parts)

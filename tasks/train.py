@@ -1,0 +1,69 @@
+"""The training task: adapters of one run, by key. Unpacks the plan, has them trained, commits each by itself."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+from celery import Task
+
+from nonet.plan import ADAPTERS, Plan, PlannedAdapter
+from tasks.claim import Claim, Unit, claimed
+from tasks.context import TaskContext, context_of
+from tasks.fitness import plan_or_rest
+from tasks.progress import Progress
+
+
+def train(self: Task, run: str, keys: list[str]) -> dict[str, str]:
+    """Train the adapters of `run` with `keys`; returns what became of each, by name."""
+    context = context_of(self.app)
+    plan = plan_or_rest(context, run, keys)
+    if plan is None:
+        return {}
+    adapters = [plan.adapter(key) for key in keys]
+    units = [Unit(ADAPTERS, a.key, a.name) for a in adapters]
+    with claimed(context, run, units, len(units)) as claim:
+        for unit in claim.open_units():
+            _train_one(self, context, claim, plan, plan.adapter(unit.key), unit)
+    return claim.outcomes
+
+
+def _train_one(task: Task, context: TaskContext, claim: Claim, plan: Plan, adapter: PlannedAdapter, unit: Unit) -> None:
+    progress = Progress(task, context, [unit.key])
+    folder = claim.staging(unit)
+    context.storage.read_input(adapter.input)  # refuses damaged examples before hours of work on them
+    order = {
+        "op": "train",
+        "id": adapter.key,
+        "base": plan.base.path,
+        "examples": str(context.home.input(adapter.input)),
+        "prompt": dict(plan.prompt),
+        "recipe": dict(plan.recipe),
+        "checkpoint": str(context.home.checkpoint(adapter.key)),
+        "out": str(folder),
+        "threads": context.settings.threads,
+        "device": context.settings.device,
+    }
+    try:
+        result = context.compute.execute(
+            order,
+            stack=context.settings.train_stack,
+            log=claim.log,
+            on_event=lambda event: progress.report(event) if event["event"] == "progress" else None,
+            poll=claim.poll,
+        )
+    except Exception:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if claim.commit(unit, folder=folder, body=_body(plan, adapter, result)):
+        shutil.rmtree(context.home.checkpoint(adapter.key), ignore_errors=True)
+
+
+def _body(plan: Plan, adapter: PlannedAdapter, result: Any) -> dict[str, Any]:
+    """What the artifact says of itself beside its files: provenance and how the training went."""
+    return {
+        "base": {"model": plan.base.model, "revision": plan.base.revision, "digest": plan.base.digest},
+        "input": adapter.input,
+        "recipe": dict(plan.recipe),
+        "training": dict(result),
+    }

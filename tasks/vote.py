@@ -1,0 +1,80 @@
+"""The final task: vote over the ballots of a run and write its submission. Unpacks, aggregates, publishes."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery import Task
+
+from nonet.aggregation import Aggregation, aggregate, current_key, spec_of
+from nonet.attempt import ErrorClass
+from nonet.plan import VOTES, Plan
+from nonet.result import write_result
+from nonet.storage import DamagedError
+from nonet.vote import MissingBallotsError
+from tasks.claim import Claim, Unit, claimed
+from tasks.context import TaskContext, context_of
+from tasks.fitness import plan_or_rest
+
+log = logging.getLogger("nonet.vote")
+CHANGED = "the ballots have changed since this vote was enqueued; it is enqueued again when they are complete"
+
+
+def vote(self: Task, run: str, keys: list[str]) -> dict[str, str]:
+    """Vote over the ballots of `run`; `keys` holds the one key of the vote. Returns what became of it."""
+    context = context_of(self.app)
+    plan = plan_or_rest(context, run, keys)
+    if plan is None:
+        return {}
+    (key,) = keys
+    unit = Unit(VOTES, key, "vote")
+    with claimed(context, run, [unit], 1) as claim:
+        for open_unit in claim.open_units():
+            _decide(context, claim, open_unit, plan)
+    if claim.outcomes.get(unit.name) == "already committed":
+        _mend(context, plan)
+    return claim.outcomes
+
+
+def _decide(context: TaskContext, claim: Claim, unit: Unit, plan: Plan) -> None:
+    """Vote and publish. Ballots that are damaged, or gone since the vote was enqueued, are no fault of the vote."""
+    spec = spec_of(plan)
+    try:
+        result = aggregate(context.storage, plan, spec)
+    except MissingBallotsError as error:
+        if current_key(context.storage, plan, spec) == unit.key:
+            claim.fail(unit, ErrorClass.BAD_INPUT, str(error))
+        else:
+            claim.fail(unit, ErrorClass.STORAGE, CHANGED)
+        return
+    if result.key != unit.key:
+        claim.fail(unit, ErrorClass.STORAGE, CHANGED)
+        return
+    write_result(context.home, plan, result.submission, result.manifest)
+    claim.commit(unit, body=body_of(result))
+
+
+def _mend(context: TaskContext, plan: Plan) -> None:
+    """Write the result of a committed vote again: the run's folder lacks it, or holds it damaged."""
+    try:
+        result = aggregate(context.storage, plan, spec_of(plan))
+    except (DamagedError, MissingBallotsError) as error:
+        log.warning("run %s: the result cannot be written again yet: %s", plan.run, error)
+        return
+    write_result(context.home, plan, result.submission, result.manifest)
+
+
+def body_of(result: Aggregation) -> dict[str, Any]:
+    """The vote as an artifact: the manifest and every verdict."""
+    verdicts = [
+        {
+            "q": v.question_id,
+            "letter": v.letter,
+            "level": v.level.value,
+            "votes": dict(v.votes),
+            "abstentions": v.abstentions,
+        }
+        for v in result.verdicts
+    ]
+    return {"manifest": dict(result.manifest), "verdicts": verdicts}

@@ -1,0 +1,142 @@
+"""A home with a run on it, made by hand through the storage's own interface: what the tests of the command look at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+
+from cli.errors import explain
+from cli.main import nonet_command
+from nonet.attempt import Attempts, ErrorClass, Outcome
+from nonet.ballot import Ballot
+from nonet.home import Home
+from nonet.plan import ADAPTERS, Cell, Plan, QuestionSet, plan_from_json
+from nonet.rows import read_problems
+from nonet.storage import Storage
+
+BATCH = """\
+name: hand
+base: {model: ./base}
+sources:
+  official: {path: official.jsonl, labels: gold}
+  extra:    {path: extra.jsonl, labels: model}
+validation: {source: official, fraction: 0.5, seed: 0}
+mixes:
+  both: {use: [official, extra]}
+  gold: {use: [official]}
+  more: {use: [extra]}
+training: {epochs: 2, batch_size: 1}
+inference: {test: test.jsonl, shard_size: 2}
+vote: {select: all}
+"""
+
+
+def row(name: str, answers: str, *, labelled: bool = True) -> dict[str, object]:
+    """A problem with one question a letter of `answers`, each with three options."""
+    questions = []
+    for index, letter in enumerate(answers):
+        question: dict[str, object] = {"question": f"question {index} of {name}?", "options": ["x", "y", "z"]}
+        questions.append(question | ({"answer": letter} if labelled else {}))
+    return {"id": name, "problem": f"The stem of {name}.", "questions": questions}
+
+
+TEST_ANSWERS = {"t0": "AB", "t1": "C", "t2": "AA", "t3": "B"}
+"""Gold letters of the test by problem: 3 A, 2 B, 1 C."""
+
+
+def write_files(folder: Path) -> Path:
+    """The batch file with its data and a base (of which only the digest is ever looked at); returns its path."""
+
+    def write(name: str, rows: list[dict[str, object]]) -> None:
+        lines = (json.dumps(found, ensure_ascii=False) + "\n" for found in rows)
+        (folder / name).write_text("".join(lines), encoding="utf-8")
+
+    write("official.jsonl", [row(f"o{index}", "AB") for index in range(4)])
+    write("extra.jsonl", [row(f"e{index}", "C") for index in range(3)])
+    write("test.jsonl", [row(name, letters, labelled=False) for name, letters in TEST_ANSWERS.items()])
+    write("gold.jsonl", [row(name, letters) for name, letters in TEST_ANSWERS.items()])
+    base = folder / "base"
+    base.mkdir()
+    (base / "config.json").write_text("{}")
+    (base / "model.safetensors").write_bytes(b"weights")
+    path = folder / "batch.yaml"
+    path.write_text(BATCH, encoding="utf-8")
+    return path
+
+
+@dataclass
+class CliHome:
+    """The command on one home; `call` runs it in this process."""
+
+    folder: Path
+    batch: Path
+
+    @property
+    def home(self) -> Home:
+        return Home((self.folder / "home").resolve())
+
+    @property
+    def storage(self) -> Storage:
+        return Storage(self.home)
+
+    @property
+    def attempts(self) -> Attempts:
+        return Attempts(self.home)
+
+    def call(self, *arguments: str) -> Result:
+        """Run `nonet --home … arguments`; `exit_code` and `stderr` are as `cli.main.main` would have them."""
+        whole = ["--home", str(self.folder / "home"), *arguments]
+        result = CliRunner().invoke(nonet_command, whole, standalone_mode=False)
+        error = result.exception
+        if error is None:
+            result.exit_code = int(result.return_value or 0)
+            return result
+        explained = explain(error)
+        if explained is None:
+            raise error
+        message, result.exit_code = explained
+        result.stderr_bytes = (result.stderr_bytes or b"") + message.encode()
+        return result
+
+    def submit(self) -> Plan:
+        assert self.call("submit", str(self.batch)).exit_code == 0
+        (run,) = self.home.runs.iterdir()
+        return plan_from_json((run / "plan.json").read_bytes())
+
+    def train(self, plan: Plan, *names: str) -> None:
+        """Commit the adapters with `names` (every one where there is none)."""
+        for adapter in plan.adapters:
+            if not names or adapter.name in names:
+                self.begin(adapter.key, adapter.name)
+                self.storage.publish(ADAPTERS, adapter.key, 1, body={})
+                self.attempts.end(adapter.key, 1, Outcome.COMMITTED)
+
+    def answer(self, plan: Plan, letters: Mapping[str, str], *sets: QuestionSet) -> None:
+        """Commit ballots on the shards of `sets` (all): each adapter answers every question with its letter."""
+        for cell in plan.cells:
+            if not sets or cell.shard.set in sets:
+                self.cast(plan, cell, letters[cell.adapter.name])
+
+    def cast(self, plan: Plan, cell: Cell, letter: str) -> None:
+        problems, _ = read_problems(self.home.input(plan.inputs[cell.shard.set]), labelled=False)
+        questions = [q for p in problems[cell.shard.start : cell.shard.stop] for q in p.questions]
+        ballots = [Ballot(q.id, letter, ()).to_json() for q in questions]
+        self.storage.publish(cell.scope, cell.key, 1, body={"ballots": ballots, "shard": cell.shard.name})
+
+    def begin(self, key: str, log: str = "") -> int:
+        """Begin an attempt at `key` that logs `log`; returns its epoch."""
+        epoch = self.attempts.latest(key) + 1
+        path = self.home.log(key, epoch)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(log)
+        assert self.attempts.begin(key, host="here", worker="w0@here", run="hand", log=path, group=1)
+        return epoch
+
+    def fail(self, key: str, error_class: ErrorClass = ErrorClass.BAD_INPUT, error: str = "it cannot be") -> None:
+        """One failed attempt at `key`."""
+        epoch = self.begin(key, f"log of attempt {self.attempts.latest(key) + 1}\n")
+        self.attempts.end(key, epoch, Outcome.FAILED, error_class, error)

@@ -1,0 +1,71 @@
+"""What every test runs under: a clean environment, no network, and no process left behind."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.undisturbed import rig, undisturbed
+
+__all__ = ["rig", "undisturbed"]
+
+ROOT = Path(__file__).resolve().parent.parent
+MARK = "NONET_TEST_SESSION"
+"""Environment variable that all processes started by this session inherit, however far they detach."""
+
+settings.register_profile("nonet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("nonet"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "nonet")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_environment() -> Iterator[None]:
+    """Take the user's NONET_* settings away (the stacks stay), forbid hubs, and find processes that were not ended."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [n for n in os.environ if n.startswith("NONET_") and n != "NONET_STACKS"]:
+            patch.delenv(name)
+        if "NONET_STACKS" not in os.environ:
+            patch.setenv("NONET_STACKS", str(ROOT / ".stacks"))
+        for name, value in (
+            (MARK, uuid.uuid4().hex),
+            ("HF_HUB_OFFLINE", "1"),
+            ("SE_OFFLINE", "true"),
+            ("TOKENIZERS_PARALLELISM", "false"),
+        ):
+            patch.setenv(name, value)
+        session = os.environ[MARK]
+        yield
+        left = _end_processes(session)
+    assert not left, "tests must end their own processes; these were left and are ended now:\n" + "\n".join(left)
+
+
+def _end_processes(session: str) -> list[str]:
+    """Kill the processes that carry `session` in their environment; returns a line for each."""
+    left = []
+    for found in psutil.process_iter():
+        try:
+            if found.pid == os.getpid() or found.environ().get(MARK) != session:
+                continue
+            left.append(f"{found.pid} {' '.join(found.cmdline())}"[:300])
+            found.kill()
+        except psutil.Error:
+            continue
+    return left
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The root of the checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def stacks() -> Path:
+    """Folder of the installed stacks."""
+    return Path(os.environ["NONET_STACKS"])
