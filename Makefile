@@ -91,10 +91,10 @@ $(STACKS:%=stack-%): stack-%: .stacks/%/.installed
 
 # One pytest run over all folders, so that its closing line counts everything.
 .PHONY: test
-test: .venv/.dev .venv/.project .stacks/cpu/.installed ## set up, then everything that needs no GPU: check, unit, integration, acceptance, faults
+test: .venv/.dev .venv/.project .stacks/cpu/.installed .stacks/vllm-cpu/.installed ## set up, then everything that needs no GPU
 	@$(call require,demo test)
 	@$(MAKE) --no-print-directory check
-	@$(PYTEST) -m "not gpu and not vllm" $(TEST_FOLDERS)
+	@$(PYTEST) -m "not gpu" $(TEST_FOLDERS)
 
 .PHONY: check
 check: .venv/.dev .venv/.project ## lint, format, types, layers: the quick checks

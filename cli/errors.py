@@ -13,6 +13,7 @@ from nonet.defect import DefectsError
 from nonet.fingerprint import NoBaseError
 from nonet.storage import DamagedError
 from nonet.vote import MissingBallotsError
+from workers.fleet import FleetRunsError
 from workers.redis_server import NoRedisError
 
 
@@ -30,6 +31,7 @@ _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (MissingBallotsError, ExitCode.BLOCKED),
     (NoFleetError, ExitCode.NO_FLEET),
     (NoRedisError, ExitCode.NO_FLEET),
+    (FleetRunsError, ExitCode.NO_FLEET),
     (NoStackError, ExitCode.NO_FLEET),
     (redis.RedisError, ExitCode.NO_FLEET),
     (OperationalError, ExitCode.NO_FLEET),

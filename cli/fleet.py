@@ -15,7 +15,7 @@ import click
 
 from cli.errors import RefusedError
 from cli.exit_codes import ExitCode
-from cli.session import FleetSeen, Session
+from cli.session import Session
 from config.flower import FlowerSettings, run_flower
 from config.queues import Queue
 from config.settings import Settings
@@ -30,12 +30,9 @@ _BEAT = 0.5
 def fleet_up(session: Session, *, workers: int, flower: bool) -> Iterator[Fleet]:
     """The fleet on this machine for the length of a with block; SIGTERM and SIGHUP end it as Ctrl-C does.
 
-    Raises RefusedError where one is up on this home, NoRedisError.
+    Raises FleetRunsError where one is up on this home, NoRedisError.
     """
     settings = session.settings
-    if settings.redis_url is None and session.wake() is FleetSeen.REACHABLE:
-        message = f"a fleet is up on {session.home.root} already; end it first, or use another --home"
-        raise RefusedError(message, ExitCode.NO_FLEET)
     if flower:
         checked(FlowerSettings())
         if settings.flower_port and not _is_free(settings.flower_port):

@@ -7,6 +7,7 @@ defect does not hide the others.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import unicodedata
@@ -97,6 +98,8 @@ class Check:
         if (found, labelled) in self.read:
             return found
         try:
+            if found.exists() and not found.is_file():  # a pipe or a device would be read for ever
+                raise OSError(errno.EINVAL, "not a plain file")
             self.read[found, labelled] = read_problems(found, labelled=labelled)
         except FileNotFoundError:
             remedy = f"Put it at {found}, or correct the path (relative to the batch file)."

@@ -22,6 +22,8 @@ from nonet.problem import LETTERS, Problem, Question
 BOM = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 ID_LENGTH = 200
+TEXT_LENGTH = 200_000
+"""Most characters of a stem, a question or an option; a prompt holds far fewer, and reading more takes minutes."""
 TO_UTF8 = "Save the file as UTF-8 (for Chinese GBK: iconv -f gb18030 -t utf-8)."
 QUESTION_SHAPE = '{"question": "…", "options": ["…", "…"], "answer": "A"}'
 SHAPE = '{"id": "…", "problem": "…", "questions": [' + QUESTION_SHAPE + "]}"
@@ -200,6 +202,10 @@ class _Reader:
             return None
         if not value.strip():
             self.refuse(place, shown(value), "the text is empty", "Write the text.")
+            return None
+        if len(value) > TEXT_LENGTH:
+            message = f"the text has {len(value)} characters, more than {TEXT_LENGTH}"
+            self.refuse(place, shown(value), message, "Shorten it: a prompt holds a few hundred words.")
             return None
         bad = _UNWRITABLE.search(value)
         if bad:

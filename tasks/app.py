@@ -11,6 +11,7 @@ from celery import Celery
 
 from config.queues import INFER_TASK, QUEUE_OF, TRAIN_TASK, VOTE_TASK
 from tasks.context import SOCKET_SECONDS
+from tasks.failure import WorkFailedError
 from tasks.infer import infer
 from tasks.train import train
 from tasks.transport import harden
@@ -57,5 +58,5 @@ def make_app(redis_url: str) -> Celery:
         enable_utc=True,
     )
     for name, function in _TASKS.items():
-        app.task(function, name=name, bind=True)
+        app.task(function, name=name, bind=True, throws=(WorkFailedError,))
     return app

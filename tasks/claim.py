@@ -21,6 +21,7 @@ from nonet.attempt import Attempt, ErrorClass, Outcome
 from nonet.policy import Judgement, Standing, judge
 from nonet.storage import DamagedError, DamagedInputError, Published
 from tasks.context import TaskContext
+from tasks.failure import WorkFailedError
 from tasks.lease import Leases
 from tasks.port import ComputeError, Stop, StoppedError
 from tasks.waiting import when_stored
@@ -59,6 +60,7 @@ class Claim:
         self.units: dict[str, Unit] = {}
         self.attempts: dict[str, Attempt] = {}
         self.outcomes: dict[str, str] = {}
+        self._failed: set[str] = set()
 
     def take(self, units: Iterable[Unit], group: int) -> None:
         """Claim every unit that is neither committed nor held by another worker; none when the run is cancelled."""
@@ -78,6 +80,12 @@ class Claim:
     def open_units(self) -> tuple[Unit, ...]:
         """Units whose attempt has not ended."""
         return tuple(self.units[key] for key in self.attempts)
+
+    def receipt(self) -> dict[str, str]:
+        """What became of each unit, by name; raises WorkFailedError when one failed or was lost."""
+        if self._failed:
+            raise WorkFailedError("; ".join(f"{name}: {self.outcomes[name]}" for name in sorted(self._failed)))
+        return self.outcomes
 
     def staging(self, unit: Unit) -> Path:
         return self._context.storage.staging(unit.key, self.attempts[unit.key].epoch)
@@ -194,6 +202,8 @@ class Claim:
         self._leases.release([unit.key])
         self._unmark(unit)
         self.outcomes[unit.name] = outcome.value if error is None else f"{outcome.value}: {error}"
+        if outcome in (Outcome.FAILED, Outcome.LOST):
+            self._failed.add(unit.name)
         wake(self._context.client)
 
 

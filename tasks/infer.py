@@ -31,7 +31,7 @@ def infer(self: Task, run: str, shard: str, keys: list[str]) -> dict[str, str]:
         folders = _adapter_folders(context, claim, held)
         if folders:
             _answer(self, context, claim, plan, plan.shard(shard), held, folders)
-    return claim.outcomes
+    return claim.receipt()
 
 
 def cells_of(plan: Plan, shard: Shard) -> tuple[Cell, ...]:

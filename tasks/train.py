@@ -25,7 +25,7 @@ def train(self: Task, run: str, keys: list[str]) -> dict[str, str]:
     with claimed(context, run, units, len(units)) as claim:
         for unit in claim.open_units():
             _train_one(self, context, claim, plan, plan.adapter(unit.key), unit)
-    return claim.outcomes
+    return claim.receipt()
 
 
 def _train_one(task: Task, context: TaskContext, claim: Claim, plan: Plan, adapter: PlannedAdapter, unit: Unit) -> None:

@@ -1,7 +1,8 @@
 """The Redis transport, hardened: a message that is not Celery's is dropped with a warning instead of ending the worker.
 
 Without this, one line of text pushed to a queue by hand is an unrecoverable error to a Celery worker (kombu 5.7
-decodes it inside the event loop). Knows kombu's Redis transport only.
+decodes it inside the event loop), and one with a wrong field keeps it from taking another. Knows kombu's Redis
+transport only.
 """
 
 from __future__ import annotations
@@ -17,22 +18,33 @@ from kombu.transport.redis import Transport as RedisTransport
 log = logging.getLogger("nonet.transport")
 
 
+_BROKEN = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What comes out of kombu and Celery for a message that is not one of theirs."""
+
+
 class Channel(RedisChannel):
     """A channel that survives what it cannot read."""
 
     def _brpop_read(self, **options: Any) -> Any:
+        known = set(self.qos._delivered)
         try:
             return super()._brpop_read(**options)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            log.warning("dropped a message that is not one of Celery's: %r", error)
+        except _BROKEN as error:
+            self._drop(known, error)
             raise Empty from None
 
     def _get(self, queue: str) -> Any:
         try:
             return super()._get(queue)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            log.warning("dropped a message that is not one of Celery's from %s: %r", queue, error)
+        except _BROKEN as error:
+            self._drop(set(self.qos._delivered), error)
             raise Empty from None
+
+    def _drop(self, known: set[Any], error: Exception) -> None:
+        """Forget the message that raised `error`: one that stayed delivered would block the next for ever."""
+        log.warning("dropped a message that is not one of Celery's: %r", error)
+        for tag in set(self.qos._delivered) - known:
+            self.basic_reject(tag, requeue=False)
 
 
 class Transport(RedisTransport):

@@ -34,7 +34,7 @@ def vote(self: Task, run: str, keys: list[str]) -> dict[str, str]:
             _decide(context, claim, open_unit, plan)
     if claim.outcomes.get(unit.name) == "already committed":
         _mend(context, plan)
-    return claim.outcomes
+    return claim.receipt()
 
 
 def _decide(context: TaskContext, claim: Claim, unit: Unit, plan: Plan) -> None:

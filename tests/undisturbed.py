@@ -34,7 +34,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     """The small batch, run once from its submit to its submission."""
     root = tmp_path_factory.mktemp("undisturbed")
-    batch = write_batch(root / "batch", rows=8, epochs=4)
+    batch = write_batch(root / "batch", rows=8)
     with Rig(root) as rig:
         rig.start_all(workers=1)
         plan = rig.submit(batch)

@@ -96,13 +96,16 @@ class ComputeSupervisor:
                 event = {}
             now = time.monotonic()
             if event is None:
-                raise ComputeError(ErrorClass.WORKER_LOST, _death(process))
+                death = _death(process)
+                self.close()
+                raise ComputeError(ErrorClass.WORKER_LOST, death)
             if event:
                 heard = now
                 result = self._take(event, order, on_event)
                 if result is not None:
                     return result
             elif now - heard > self._settings.progress_timeout:
+                self.close()
                 raise ComputeError(ErrorClass.TIMEOUT, f"no sign of progress for {now - heard:.0f} s; killed")
             if drain_until is None:
                 drain_until = self._ask_to_stop(process, order, poll())

@@ -5,6 +5,7 @@ Every child dies with this process, also when it is killed; a child that ends by
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from config.queues import Queue
 from config.settings import Settings
@@ -22,6 +24,10 @@ from workers.redis_server import free_port, start_redis, write_config
 
 _RESTART_AFTER = 1.0
 """Seconds between two starts of a child that ends at once."""
+
+
+class FleetRunsError(Exception):
+    """Another fleet runs on this home."""
 
 
 @dataclass
@@ -42,6 +48,7 @@ class Fleet:
         self._settings = settings
         self._folder = settings.storage_home.fleet
         self._redis: subprocess.Popen[bytes] | None = None
+        self._lock: IO[bytes] | None = None
         self._children: list[_Child] = []
         self._workers = workers
         self._flower_port = (settings.flower_port or free_port()) if flower else None
@@ -63,8 +70,9 @@ class Fleet:
         self.close()
 
     def start(self) -> None:
-        """Start Redis and wait for it, then the others; raises NoRedisError."""
+        """Start Redis and wait for it, then the others; raises NoRedisError, FleetRunsError."""
         self.logs.mkdir(parents=True, exist_ok=True)
+        self._lock = self._locked()
         if self._settings.redis_url is None:
             write_config(self._folder)
             self._redis = start_redis(self._folder)
@@ -110,6 +118,20 @@ class Fleet:
             self._redis.terminate()
             _end(self._redis, 10)
             self._redis = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _locked(self) -> IO[bytes]:
+        """The lock that keeps a second fleet off this home; it goes with this process, however that ends."""
+        lock = (self._folder / "lock").open("wb")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            home = self._settings.storage_home.root
+            raise FleetRunsError(f"a fleet is up on {home} already; end it first, or use another --home") from None
+        return lock
 
     def _add(self, name: str, arguments: Sequence[str]) -> None:
         child = _Child(name, [sys.executable, "-m", "cli", *arguments], self.logs / f"{name}.log")

@@ -65,7 +65,9 @@ def write_config(folder: Path, port: int | None = None) -> str:
     folder.chmod(0o700)
     url_file = folder / "redis.url"
     if url_file.exists() and (folder / "redis.conf").exists():
-        return url_file.read_text().strip()
+        url = url_file.read_text().strip()
+        if not _is_listened_to(int(url.rpartition(":")[2].partition("/")[0])):
+            return url  # otherwise somebody else has the port by now
     port = port or free_port()
     password = secrets.token_urlsafe(24)
     url = f"redis://:{password}@127.0.0.1:{port}/0"
@@ -103,6 +105,11 @@ def wait_for_redis(url: str, process: subprocess.Popen[bytes], folder: Path, sec
         except (redis.ConnectionError, redis.exceptions.BusyLoadingError):
             time.sleep(0.05)
     raise NoRedisError(f"redis-server did not start; see {folder / 'redis.log'}")
+
+
+def _is_listened_to(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def free_port() -> int:

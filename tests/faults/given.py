@@ -1,4 +1,4 @@
-"""A run that has come part of its way: what the undisturbed run made is given, so that a test computes the rest only."""
+"""A run that has come part of its way: what the undisturbed run made is given, a test computes the rest only."""
 
 from __future__ import annotations
 

@@ -47,12 +47,11 @@ def test_compute_process_killed_in_training(rig: Rig, undisturbed: Undisturbed, 
 
 def test_whole_worker_killed_in_training(rig: Rig, undisturbed: Undisturbed, training: Plan) -> None:
     """Row 2: taken over within the lease plus one tick; no orphan holds the device."""
-    rig.start("scheduler", "cpu", "w0")
+    rig.start("scheduler", "cpu", "w0", "w1")
     rig.wait_for_step(training, 0, STEP)
     orphans = rig.compute_processes()
-    rig.start("w1")
-    rig.wait(lambda: "w1@" in rig.log_of("w1") and "ready" in rig.log_of("w1"), 60, "a second worker")
-    worker = rig.processes.pop("w0")
+    busy, idle = at_work(rig, training)
+    worker = rig.processes.pop(busy)
     killed = time.monotonic()
     os.killpg(worker.pid, signal.SIGKILL)
     worker.wait(30)
@@ -64,29 +63,31 @@ def test_whole_worker_killed_in_training(rig: Rig, undisturbed: Undisturbed, tra
     rig.wait_for_phase(training, Phase.COMPLETE)
     first, second = history(rig, training)
     assert (first.outcome, first.error_class) == (Outcome.LOST, ErrorClass.WORKER_LOST)
-    assert (first.worker[:2], second.worker[:2]) == ("w0", "w1")
+    assert second.worker.startswith(f"{idle}@")
     assert resumed_from(rig, training) >= 4
     finished(rig, training, undisturbed, 1)
 
 
 def test_frozen_worker_wakes_up_with_a_finished_adapter(rig: Rig, undisturbed: Undisturbed, training: Plan) -> None:
     """Row 3: the worker stands still past its lease while its compute process finishes; its epoch cannot publish."""
-    rig.start("scheduler", "cpu", "w0")
+    rig.start("scheduler", "cpu", "w0", "w1")
     rig.wait_for_step(training, 0, STEP)
-    frozen = rig.family("w0", compute=False)
+    busy, idle = at_work(rig, training)
+    frozen = rig.family(busy, compute=False)
     for process in frozen:
         process.suspend()
-    rig.start("w1")
     rig.wait(lambda: len(history(rig, training)) == 2, 60, "another worker's attempt")
     rig.wait(lambda: len(rig.compute_processes()) == 2, 60, "its compute process")
-    newer = rig.family("w1")[-1]
+    newer = rig.family(idle)[-1]
     assert "nonet.compute" in newer.cmdline()
     newer.suspend()
     staged = rig.storage.home.blob(training.adapters[0].key)
-    rig.wait(lambda: len(list(staged.glob("*/losses.json"))) == 1, 120, "a finished adapter in the stale worker's hands")
+    rig.wait(
+        lambda: len(list(staged.glob("*/losses.json"))) == 1, 120, "a finished adapter in the stale worker's hands"
+    )
     for process in frozen:
         process.resume()
-    rig.wait(lambda: "nothing was published" in rig.log_of("w0"), 60, "the stale worker's receipt")
+    rig.wait(lambda: "all: lost" in rig.log_of(busy), 60, "the stale worker's receipt")
     assert not rig.storage.has(ADAPTERS, training.adapters[0].key), "a stale epoch published"
     newer.resume()
     rig.wait_for_phase(training, Phase.COMPLETE)
@@ -127,7 +128,8 @@ def test_hung_compute_process(rig: Rig, undisturbed: Undisturbed, training: Plan
     first = history(rig, training)[0]
     assert (first.outcome, first.error_class) == (Outcome.FAILED, ErrorClass.TIMEOUT)
     assert "no sign of progress" in (first.error or "")
-    assert not hung.is_running() or hung.status() == psutil.STATUS_ZOMBIE
+    psutil.wait_procs([hung], 5)
+    assert not hung.is_running(), "it is killed, though it cannot answer any more"
     rig.wait_for_phase(training, Phase.COMPLETE)
     assert resumed_from(rig, training) >= 4
     finished(rig, training, undisturbed, 1)
@@ -161,6 +163,12 @@ def test_cancel_without_a_worker_and_in_training(rig: Rig, undisturbed: Undistur
 def history(rig: Rig, plan: Plan) -> tuple[Attempt, ...]:
     """Attempts at the first adapter."""
     return rig.attempts.history(plan.adapters[0].key)
+
+
+def at_work(rig: Rig, plan: Plan) -> tuple[str, str]:
+    """Of w0 and w1, the worker that trains the first adapter, and the other one."""
+    busy = history(rig, plan)[-1].worker.partition("@")[0]
+    return busy, "w1" if busy == "w0" else "w0"
 
 
 def resumed_from(rig: Rig, plan: Plan) -> int:

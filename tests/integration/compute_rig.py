@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import queue
@@ -147,7 +148,7 @@ def write_rows(path: Path, count: int, *, seed: int = 0, padding: str = "") -> l
     rows = []
     for number in range(count):
         order = random.sample(NAMES, 4)
-        stem = padding + "，".join(f"{a}比{b}高" for a, b in zip(order, order[1:], strict=False)) + "。"
+        stem = padding + "，".join(f"{a}比{b}高" for a, b in itertools.pairwise(order)) + "。"
         options = random.sample(order, 4)
         asks = [("选择题 1：\n谁最高？", order[0]), ("选择题 2：\n谁最矮？", order[-1])]
         questions = [{"question": t, "options": options, "answer": "ABCD"[options.index(r)]} for t, r in asks]
@@ -159,6 +160,12 @@ def write_rows(path: Path, count: int, *, seed: int = 0, padding: str = "") -> l
 def write_examples(path: Path, count: int, *, seed: int = 0, letter: str | None = None, padding: str = "") -> Path:
     """Examples from rows of that seed; every one with `letter` where given, so that an adapter learns to say it."""
     rows = write_rows(path.with_suffix(".rows"), (count + 1) // 2, seed=seed, padding=padding)
+    return _write_examples(path, rows, count, letter)
+
+
+def _write_examples(
+    path: Path, rows: Sequence[Mapping[str, Any]], count: int | None = None, letter: str | None = None
+) -> Path:
     examples = [
         {
             "question_id": f"{row['id']}#{index}",
@@ -173,6 +180,12 @@ def write_examples(path: Path, count: int, *, seed: int = 0, letter: str | None 
     ]
     path.write_text("".join(json.dumps(e, ensure_ascii=False) + "\n" for e in examples[:count]), "utf-8")
     return path
+
+
+def demo_examples(path: Path, source: str, rows: int) -> Path:
+    """The questions of the first `rows` rows of the demo's source, with their answers."""
+    lines = (ROOT / "data" / "demo" / f"{source}.jsonl").read_text("utf-8").splitlines()[:rows]
+    return _write_examples(path, [json.loads(line) for line in lines])
 
 
 def train_order(folder: Path, examples: Path, *, name: str = "train", **recipe: Any) -> dict[str, Any]:
@@ -250,7 +263,7 @@ def run_in_stack(stack: str, script: str, *arguments: str | Path, seconds: float
     """Run tests/integration/`script` with the Python of `stack`; the last line of its stdout is JSON, returned."""
     done = subprocess.run(
         [stack_python(stack), ROOT / "tests" / "integration" / script, *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TORCHDYNAMO_DISABLE": "1"},
         capture_output=True,
         text=True,
         timeout=seconds,

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from tests.integration.compute_rig import (
     BASE,
     ROOT,
+    ComputeRig,
     compute,
     infer_order,
     result,
@@ -40,6 +42,12 @@ sys.meta_path.insert(0, Chatty())
 '''
 
 
+@pytest.fixture(scope="module")
+def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComputeRig]:
+    with compute(tmp_path_factory.mktemp("idle")) as rig:
+        yield rig
+
+
 @pytest.mark.parametrize(
     ("line", "order", "says"),
     [
@@ -52,11 +60,10 @@ sys.meta_path.insert(0, Chatty())
         (json.dumps({"op": "infer", "id": "y", "base": "b", "adapters": 3}), "y", "order y"),
     ],
 )
-def test_line_that_is_no_order_is_told(tmp_path: Path, line: str, order: str | None, says: str) -> None:
-    with compute(tmp_path) as rig:
-        (event,) = rig.order(line)
-        assert (event["event"], event["id"], event["error_class"]) == ("error", order, "bad_input")
-        assert says in event["error"]
+def test_line_that_is_no_order_is_told(idle: ComputeRig, line: str, order: str | None, says: str) -> None:
+    (event,) = idle.order(line)
+    assert (event["event"], event["id"], event["error_class"]) == ("error", order, "bad_input")
+    assert says in event["error"]
 
 
 def test_bad_orders_leave_the_process_usable(tmp_path: Path) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,11 +46,18 @@ class Unbroken:
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
     folder = tmp_path_factory.mktemp("unbroken")
-    examples = write_examples(folder / "examples.jsonl", EXAMPLES)
+    examples = write_examples(folder / "examples.jsonl", EXAMPLES, letter="C")
     with compute(folder) as rig:
         events = rig.order(train_order(folder, examples, **RECIPE))
     result(events)
     return Unbroken(examples, folder / "out", events, files(folder / "out"))
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComputeRig]:
+    """One process for all trainings that are not about its death."""
+    with compute(tmp_path_factory.mktemp("rig")) as rig:
+        yield rig
 
 
 def order(folder: Path, unbroken: Unbroken, **recipe: Any) -> dict[str, Any]:
@@ -115,10 +122,9 @@ def test_adapter_is_pefts_and_of_no_machine(unbroken: Unbroken) -> None:
         assert str(BASE.parent).encode() not in content, name
 
 
-def test_same_order_same_bytes(tmp_path: Path, unbroken: Unbroken) -> None:
-    with compute(tmp_path) as rig:
-        other_seed = rig.order(order(tmp_path / "seed", unbroken, seed=1))
-        again = rig.order(order(tmp_path / "again", unbroken))
+def test_same_order_same_bytes(rig: ComputeRig, tmp_path: Path, unbroken: Unbroken) -> None:
+    other_seed = rig.order(order(tmp_path / "seed", unbroken, seed=1))
+    again = rig.order(order(tmp_path / "again", unbroken))
     assert result(again)["resumed_from"] is None
     assert files(tmp_path / "again" / "out") == unbroken.files, "also in a process that trained another adapter before"
     result(other_seed)
@@ -144,51 +150,53 @@ def test_killed_and_resumed_to_the_same_bytes(tmp_path: Path, unbroken: Unbroken
     assert not list((tmp_path / "checkpoint").glob(".part-*"))
 
 
-def test_drained_damaged_foreign_and_resumed_to_the_same_bytes(tmp_path: Path, unbroken: Unbroken) -> None:
+def test_drained_damaged_foreign_and_resumed_to_the_same_bytes(
+    rig: ComputeRig, tmp_path: Path, unbroken: Unbroken
+) -> None:
     checkpoints = tmp_path / "checkpoint"
-    with compute(tmp_path) as rig:
-        step = break_off(rig, tmp_path, unbroken, beyond=20)
-        kept = sorted(int(folder.name.removeprefix("step-")) for folder in checkpoints.iterdir())
-        assert kept[-1] == step
-        assert len(kept) == 2, "the newest, and one more for the case that it is damaged"
-        tensors = checkpoints / f"step-{step}" / "tensors.safetensors"
-        content = bytearray(tensors.read_bytes())
-        content[len(content) // 2] ^= 1
-        tensors.write_bytes(content)
-        damaged = tmp_path / "damaged"
-        shutil.copytree(checkpoints, damaged / "checkpoint")
+    step = break_off(rig, tmp_path, unbroken, beyond=20)
+    kept = sorted(int(folder.name.removeprefix("step-")) for folder in checkpoints.iterdir())
+    assert kept[-1] == step
+    assert len(kept) == 2, "the newest, and one more for the case that it is damaged"
+    tensors = checkpoints / f"step-{step}" / "tensors.safetensors"
+    sound = tensors.read_bytes()
+    content = bytearray(sound)
+    content[len(content) // 2] ^= 1
+    tensors.write_bytes(content)
+    for name in ("damaged", "foreign"):
+        shutil.copytree(checkpoints, tmp_path / name / "checkpoint")
 
-        events = rig.order(order(tmp_path / "foreign", unbroken, seed=1) | {"checkpoint": str(checkpoints)})
-        assert resumed(events) == [], "checkpoints of another training are not resumed"
+    events = rig.order(order(tmp_path / "foreign", unbroken, seed=1))
+    assert resumed(events) == [], "checkpoints of another training are not resumed"
+    assert files(tmp_path / "foreign" / "out") != unbroken.files
 
-        events = rig.order(order(damaged, unbroken))
-        assert resumed(events) == [kept[0]], "the damaged one is passed over for the one before it"
-        assert files(damaged / "out") == unbroken.files
+    events = rig.order(order(tmp_path / "damaged", unbroken))
+    assert resumed(events) == [kept[0]], "the damaged one is passed over for the one before it"
+    assert files(tmp_path / "damaged" / "out") == unbroken.files
 
-        events = rig.order(order(tmp_path, unbroken))
-        assert resumed(events) == [kept[0]], "the foreign training left this one's sound checkpoint alone"
-        assert files(tmp_path / "out") == unbroken.files
+    tensors.write_bytes(sound)
+    events = rig.order(order(tmp_path, unbroken, checkpoint_every=7))
+    assert resumed(events) == [step], "how often checkpoints are written makes no other training"
+    assert files(tmp_path / "out") == unbroken.files
 
 
-def test_damaged_manifest_is_passed_over(tmp_path: Path, unbroken: Unbroken) -> None:
-    with compute(tmp_path) as rig:
-        break_off(rig, tmp_path, unbroken, beyond=5)
-        for manifest in (tmp_path / "checkpoint").glob("step-*/checkpoint.json"):
-            manifest.write_text(manifest.read_text().replace('"losses": [[1,', '"losses": [[7,'))
-        events = rig.order(order(tmp_path, unbroken))
+def test_damaged_manifest_is_passed_over(rig: ComputeRig, tmp_path: Path, unbroken: Unbroken) -> None:
+    break_off(rig, tmp_path, unbroken, beyond=5)
+    for manifest in (tmp_path / "checkpoint").glob("step-*/checkpoint.json"):
+        manifest.write_text(manifest.read_text().replace('"losses": [[1,', '"losses": [[7,'))
+    events = rig.order(order(tmp_path, unbroken))
     assert resumed(events) == []
     assert files(tmp_path / "out") == unbroken.files
 
 
-def test_batches_and_text_replies_train(tmp_path: Path, unbroken: Unbroken) -> None:
-    with compute(tmp_path) as rig:
-        text = order(tmp_path, unbroken, batch_size=4, epochs=1) | {"prompt": PROMPT | {"answer": "text"}}
-        told = result(rig.order(text))
+def test_batches_and_text_replies_train(rig: ComputeRig, tmp_path: Path, unbroken: Unbroken) -> None:
+    text = order(tmp_path, unbroken, batch_size=4, epochs=1) | {"prompt": PROMPT | {"answer": "text"}}
+    told = result(rig.order(text))
     assert told["steps"] == math.ceil(EXAMPLES / 4)
     assert told["final_loss"] > 0
 
 
-def test_stem_is_cut_at_max_length_and_never_the_answer(tmp_path: Path) -> None:
+def test_stem_is_cut_at_max_length_and_never_the_answer(rig: ComputeRig, tmp_path: Path) -> None:
     examples = write_examples(tmp_path / "long.jsonl", 6, padding="今天天气很好。" * 60)
     limit = 160
     cut = run_in_stack("cpu", "stock_reference.py", "prompts", BASE, examples, json.dumps(PROMPT), str(limit))
@@ -202,8 +210,7 @@ def test_stem_is_cut_at_max_length_and_never_the_answer(tmp_path: Path) -> None:
         stem = head.partition("题目:")[2]
         assert stem
         assert example["stem"].startswith(stem)
-    with compute(tmp_path) as rig:
-        events = rig.order(train_order(tmp_path, examples, max_length=limit, epochs=1))
+    events = rig.order(train_order(tmp_path, examples, max_length=limit, epochs=1))
     assert result(events)["cut"] == 6
 
 
@@ -218,16 +225,3 @@ def test_dequantised_weights_are_gptqmodels() -> None:
     assert apart["modules"] >= 7
     assert apart["exact"] == 0.0, apart
     assert apart["rounded"] == 0.0, apart
-
-
-def test_digest_of_the_adapter_changes_with_the_examples(tmp_path: Path, unbroken: Unbroken) -> None:
-    lines = unbroken.examples.read_text("utf-8").splitlines()
-    swapped = tmp_path / "swapped.jsonl"
-    swapped.write_text("\n".join([*lines[1:], lines[0]]) + "\n", "utf-8")
-    with compute(tmp_path) as rig:
-        result(rig.order(train_order(tmp_path, swapped, **RECIPE)))
-    digests = {
-        hashlib.sha256((folder / "adapter_model.safetensors").read_bytes()).hexdigest()
-        for folder in (tmp_path / "out", unbroken.out)
-    }
-    assert len(digests) == 2

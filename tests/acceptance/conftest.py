@@ -1,0 +1,50 @@
+"""What acceptance tests share: the demo, run once as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A finished `nonet demo`: its home, what it printed, the seconds it took."""
+
+    home: Path
+    printed: str
+    seconds: float
+
+    def nonet(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the `nonet` command on the demo's home."""
+        return run_nonet(self.home, *arguments)
+
+
+def run_nonet(home: Path, *arguments: str, seconds: float = 900) -> subprocess.CompletedProcess[str]:
+    """Run the `nonet` command in the checkout's root, as a user does there."""
+    return subprocess.run(
+        [sys.executable, "-m", "cli", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"NONET_HOME": str(home), "NONET_FLOWER_PORT": "0"},
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """`nonet demo` from nothing to its table."""
+    home = tmp_path_factory.mktemp("demo") / "home"
+    begun = time.monotonic()
+    done = run_nonet(home, "demo")
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return Demo(home, done.stdout, time.monotonic() - begun)

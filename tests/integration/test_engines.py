@@ -1,0 +1,176 @@
+"""The engine `transformers` on the demo base: beside a plain loop in stock peft, and with damaged adapters."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.compute_rig import (
+    BASE,
+    PROMPT,
+    ComputeRig,
+    ballots,
+    compute,
+    infer_order,
+    result,
+    run_in_stack,
+    train_order,
+    write_examples,
+    write_rows,
+)
+
+pytestmark = pytest.mark.timeout(300)
+ROWS = 6
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Two adapters, one that learned to say B and one that learned to say D, and rows to ask them."""
+
+    b: Path
+    d: Path
+    rows: Path
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComputeRig]:
+    with compute(tmp_path_factory.mktemp("rig")) as rig:
+        yield rig
+
+
+@pytest.fixture(scope="module")
+def trained(rig: ComputeRig, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    folder = tmp_path_factory.mktemp("trained")
+    for letter in "bd":
+        examples = write_examples(folder / f"{letter}.jsonl", 30, letter=letter.upper())
+        result(rig.order(train_order(folder / letter, examples, epochs=1)))
+    write_rows(folder / "rows.jsonl", ROWS, seed=5)
+    return Trained(folder / "b" / "out", folder / "d" / "out", folder / "rows.jsonl")
+
+
+def test_same_log_probabilities_as_stock_peft(rig: ComputeRig, tmp_path: Path, trained: Trained) -> None:
+    events = rig.order(infer_order({"d": trained.d}, trained.rows, ROWS))
+    own = {ballot["q"]: ballot for ballot in ballots(events)["d"]}
+    stock = run_in_stack("cpu", "stock_reference.py", "logprobs", BASE, trained.d, trained.rows, json.dumps(PROMPT))
+    assert own.keys() == stock.keys()
+    for question, logprobs in stock.items():
+        assert own[question]["logprobs"] == pytest.approx(logprobs, abs=1e-4), question
+        assert own[question]["letter"] == "ABCD"[logprobs.index(max(logprobs))]
+
+
+def test_each_adapter_answers_in_its_own_way(rig: ComputeRig, tmp_path: Path, trained: Trained) -> None:
+    both = rig.order(infer_order({"b": trained.b, "d": trained.d}, trained.rows, ROWS))
+    shard = rig.order(infer_order({"d": trained.d}, trained.rows, 5, start=3))
+    again = rig.order(infer_order({"d": trained.d, "b": trained.b}, trained.rows, ROWS))
+    cast = ballots(both)
+    assert {ballot["letter"] for ballot in cast["b"]} == {"B"}
+    assert {ballot["letter"] for ballot in cast["d"]} == {"D"}
+    assert [ballot["q"] for ballot in cast["d"]][:3] == ["row_5_000#0", "row_5_000#1", "row_5_001#0"]
+    for ballot in cast["b"]:
+        assert ballot["reason"] is None
+        assert sum(map(math.exp, ballot["logprobs"])) == pytest.approx(1, abs=1e-4)
+    assert result(both)["prompts"] == 2 * 2 * ROWS
+    assert ballots(shard)["d"] == cast["d"][6:10], "a shard's ballots are those of its rows"
+    assert ballots(again) == cast, "taking adapters off and on changes nothing"
+
+
+def missing_file(folder: Path) -> None:
+    (folder / "adapter_model.safetensors").unlink()
+
+
+def truncated(folder: Path) -> None:
+    weights = folder / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
+def empty_config(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text("")
+
+
+def other_rank(folder: Path) -> None:
+    edit(folder, lambda config: config.update(r=4))
+
+
+def fewer_targets(folder: Path) -> None:
+    edit(folder, lambda config: config.update(target_modules=["q_proj"]))
+
+
+def another_kind(folder: Path) -> None:
+    edit(folder, lambda config: config.update(peft_type="IA3"))
+
+
+def not_finite(folder: Path) -> None:
+    weights = folder / "adapter_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-4:] = b"\x00\x00\xc0\x7f"  # the last float32 becomes NaN
+    weights.write_bytes(content)
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text())
+    change(config)
+    path.write_text(json.dumps(config))
+
+
+DAMAGES = (missing_file, truncated, empty_config, other_rank, fewer_targets, another_kind, not_finite)
+
+
+def group_with_damage(folder: Path, trained: Trained) -> dict[str, Path]:
+    """Every kind of damage, between two sound adapters."""
+    group = {"b": trained.b}
+    for damage in DAMAGES:
+        shutil.copytree(trained.b, folder / damage.__name__)
+        damage(folder / damage.__name__)
+        group[damage.__name__] = folder / damage.__name__
+    return group | {"nowhere": folder / "nowhere", "d": trained.d}
+
+
+def check_only_damaged_fail(rig: ComputeRig, order: dict[str, Any]) -> None:
+    events = rig.order(order)
+    failed = {event["adapter"]: event for event in events if event["event"] == "failed"}
+    assert sorted(failed) == sorted(["nowhere", *(damage.__name__ for damage in DAMAGES)])
+    assert {event["error_class"] for event in failed.values()} == {"bad_input"}
+    assert "not finite" in failed["not_finite"]["error"]
+    assert "has the shape" in failed["other_rank"]["error"]
+    cast = ballots(events)
+    assert list(cast) == ["b", "d"]
+    assert {ballot["letter"] for ballot in cast["b"]} == {"B"}
+    assert {ballot["letter"] for ballot in cast["d"]} == {"D"}
+    assert result(events)["prompts"] == len(order["adapters"]) * 2 * ROWS
+    progress = [event for event in events if event["event"] == "progress"]
+    assert progress[-1]["done"] == progress[-1]["total"]
+
+
+def test_damaged_adapters_fail_alone(rig: ComputeRig, tmp_path: Path, trained: Trained) -> None:
+    check_only_damaged_fail(rig, infer_order(group_with_damage(tmp_path, trained), trained.rows, ROWS))
+
+
+def test_drained_between_prompts(rig: ComputeRig, tmp_path: Path, trained: Trained) -> None:
+    rig.send(infer_order({f"copy-{n}": trained.b for n in range(30)}, trained.rows, ROWS))
+    rig.until(lambda event: event.get("done", 0) > 0)
+    rig.send({"op": "drain", "id": "infer"})
+    last = list(rig.events())[-1]
+    assert last["event"] == "drained"
+    assert 0 < last["step"] < 30 * 2 * ROWS
+    assert len(ballots(rig.order(infer_order({"b": trained.b}, trained.rows, ROWS)))["b"]) == 2 * ROWS
+
+
+def test_free_text_is_parsed_or_says_why_not(rig: ComputeRig, tmp_path: Path, trained: Trained) -> None:
+    text = PROMPT | {"answer": "text"}
+    examples = write_examples(tmp_path / "examples.jsonl", 30, letter="C")
+    taught = train_order(tmp_path / "text", examples) | {"prompt": text}
+    result(rig.order(taught))
+    group = {"text": tmp_path / "text" / "out"}
+    cast = ballots(rig.order(infer_order(group, trained.rows, ROWS, prompt=text)))["text"]
+    assert {(ballot["letter"], ballot["reason"]) for ballot in cast} == {("C", None)}
+    assert {tuple(ballot["logprobs"]) for ballot in cast} == {()}
+    short = ballots(rig.order(infer_order(group, trained.rows, 1, prompt=text, max_tokens=1)))["text"]
+    assert [(ballot["letter"], ballot["reason"]) for ballot in short] == [(None, "cut_off")] * 2
