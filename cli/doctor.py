@@ -2,51 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import click
 import redis
 from rich.text import Text
 
+from cli.conditions import redis_findings, storage_findings
 from cli.exit_codes import ExitCode
+from cli.finding import Finding, Health
 from cli.screen import console
 from cli.session import Session
 from cli.tables import plain_table
 from config.settings import NoFleetError, NoStackError, Settings
-from nonet.atomic import create_file
 from workers.redis_server import NoRedisError, find_redis_server, server_version
 
-_LOW_SPACE = 5 * 2**30
-"""Bytes; adapters, checkpoints and ballots of a batch need some."""
-
-
-class Health(StrEnum):
-    """What a check found."""
-
-    GOOD = "ok"
-    WARNING = "note"
-    BAD = "bad"
-
-
 _STYLES = {Health.GOOD: "green", Health.WARNING: "bold", Health.BAD: "bold red"}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at; `exit_code` is that of the command when it is bad."""
-
-    what: str
-    health: Health
-    text: str
-    exit_code: ExitCode = ExitCode.DONE
 
 
 def findings(session: Session) -> Iterator[Finding]:
@@ -55,7 +29,7 @@ def findings(session: Session) -> Iterator[Finding]:
     new_enough = sys.version_info >= (3, 11)
     yield Finding("Python", Health.GOOD if new_enough else Health.BAD, version, ExitCode.USAGE)
     yield from _stacks(session.settings)
-    yield from _storage(session.home.root)
+    yield from storage_findings(session.home.root, session.settings.reserve)
     if session.settings.redis_url is None:
         yield _redis_server()
     yield from _fleet(session)
@@ -80,24 +54,6 @@ def _version(python: Path) -> str:
     return f"{done.stdout.strip() or done.stderr.strip()}, {python}"
 
 
-def _storage(home: Path) -> Iterator[Finding]:
-    place = f"storage {home}"
-    probe = home / f".doctor-{uuid.uuid4().hex}"
-    try:
-        first, second = create_file(probe, b"1"), create_file(probe, b"2")
-        sound = first and not second and probe.read_bytes() == b"1"
-        text = "creates files exclusively" if sound else "an exclusive create is not exclusive; use another file system"
-        yield Finding(place, Health.GOOD if sound else Health.BAD, text, ExitCode.STORAGE)
-        free = shutil.disk_usage(home).free
-        health = Health.GOOD if free > _LOW_SPACE else Health.WARNING
-        yield Finding("free space", health, f"{free / 2**30:.1f} GiB")
-    except OSError as error:
-        yield Finding(place, Health.BAD, f"{error}; give another --home, or mend it", ExitCode.STORAGE)
-    finally:
-        with suppress(OSError):
-            probe.unlink(missing_ok=True)
-
-
 def _redis_server() -> Finding:
     try:
         server = find_redis_server()
@@ -120,15 +76,7 @@ def _fleet(session: Session) -> Iterator[Finding]:
     except OSError as error:
         yield Finding("fleet", Health.BAD, f"where its Redis is cannot be read: {error}", ExitCode.STORAGE)
         return
-    info = client.info()
-    yield Finding("Redis", Health.GOOD, f"{info['redis_version']}, answers")
-    saved = bool(info.get("aof_enabled"))
-    text = "append-only file" if saved else "none: waiting messages die with Redis; the scheduler sends them again"
-    yield Finding("Redis persistence", Health.GOOD if saved else Health.WARNING, text)
-    policy = str(info.get("maxmemory_policy", "unknown"))
-    kept = policy == "noeviction"
-    remedy = "" if kept else ": may drop messages and leases; set maxmemory-policy noeviction"
-    yield Finding("Redis eviction", Health.GOOD if kept else Health.BAD, policy + remedy, ExitCode.NO_FLEET)
+    yield from redis_findings(client)
     yield from _workers(session)
 
 

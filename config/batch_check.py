@@ -98,7 +98,7 @@ class Check:
         if (found, labelled) in self.read:
             return found
         try:
-            if found.exists() and not found.is_file():  # a pipe or a device would be read for ever
+            if found.exists() and not (found.is_file() or found.is_dir()):  # a pipe would be read for ever
                 raise OSError(errno.EINVAL, "not a plain file")
             self.read[found, labelled] = read_problems(found, labelled=labelled)
         except FileNotFoundError:

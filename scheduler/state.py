@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -109,7 +109,10 @@ class StateReader:
         if len(present) < len(cells) and not (plan.vote["allow_partial"] and settled and self._idle(plan)):
             return None
         key = plan.vote_key(plan.vote, present)
-        return self._unit(look, "vote", key, VOTES, self._voted(plan, key), ready=True)
+        unit = self._unit(look, "vote", key, VOTES, self._voted(plan, key), ready=True)
+        if unit.state is UnitState.COMMITTED and not self._voted(plan, key):  # its result is missing or damaged
+            return replace(unit, state=_untried(key, look.queued, ready=True))
+        return unit
 
     def _idle(self, plan: Plan) -> bool:
         """Whether no adapter of `plan` can still come."""

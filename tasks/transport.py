@@ -8,16 +8,24 @@ transport only.
 from __future__ import annotations
 
 import logging
+import time
 from queue import Empty
 from typing import Any
 
+import redis
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport.redis import Channel as RedisChannel
 from kombu.transport.redis import Transport as RedisTransport
 
+from config.queues import Queue
+from tasks.message import flaw
+
+_QUEUES = frozenset(queue.value for queue in Queue)
 log = logging.getLogger("nonet.transport")
 
 
+REFUSED_SECONDS = 1.0
+"""Pause before the next connection to a Redis that refuses commands."""
 _BROKEN = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 """What comes out of kombu and Celery for a message that is not one of theirs."""
 
@@ -29,6 +37,10 @@ class Channel(RedisChannel):
         known = set(self.qos._delivered)
         try:
             return super()._brpop_read(**options)
+        except redis.ResponseError as error:  # full, read-only, a queue that is no list: Celery connects anew
+            log.error("Redis refuses to give work: %s", error)
+            time.sleep(REFUSED_SECONDS)
+            raise
         except _BROKEN as error:
             self._drop(known, error)
             raise Empty from None
@@ -48,9 +60,15 @@ class Channel(RedisChannel):
 
 
 class Transport(RedisTransport):
-    """Kombu's Redis transport with the channel above."""
+    """Kombu's Redis transport with the channel above, which takes only messages of Nonet's shape from its queues."""
 
     Channel = Channel
+
+    def _deliver(self, message: Any, queue: str) -> None:
+        wrong = flaw(message) if queue in _QUEUES else None
+        if wrong is not None:
+            raise ValueError(wrong)
+        super()._deliver(message, queue)
 
 
 def harden() -> None:

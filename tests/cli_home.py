@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,12 +45,13 @@ def row(name: str, answers: str, *, labelled: bool = True) -> dict[str, object]:
     return {"id": name, "problem": f"The stem of {name}.", "questions": questions}
 
 
+DEMO_BASE = Path(__file__).resolve().parent.parent / "models" / "demo-base"
 TEST_ANSWERS = {"t0": "AB", "t1": "C", "t2": "AA", "t3": "B"}
 """Gold letters of the test by problem: 3 A, 2 B, 1 C."""
 
 
 def write_files(folder: Path) -> Path:
-    """The batch file with its data and a base (of which only the digest is ever looked at); returns its path."""
+    """The batch file with its data and a base (the demo's tokenizer, no weights); returns its path."""
 
     def write(name: str, rows: list[dict[str, object]]) -> None:
         lines = (json.dumps(found, ensure_ascii=False) + "\n" for found in rows)
@@ -63,6 +65,8 @@ def write_files(folder: Path) -> Path:
     base.mkdir()
     (base / "config.json").write_text("{}")
     (base / "model.safetensors").write_bytes(b"weights")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(DEMO_BASE / name, base)
     path = folder / "batch.yaml"
     path.write_text(BATCH, encoding="utf-8")
     return path

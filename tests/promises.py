@@ -7,7 +7,7 @@ no more executions than the fault explains.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from nonet.atomic import PART
@@ -22,16 +22,19 @@ SETTLED = (UnitState.COMMITTED, UnitState.FAILED, UnitState.WAITING)
 """Where a unit may stand when its run is blocked; a cancelled run's units may be ready too."""
 
 
-def check_promises(rig: Rig, plan: Plan, *, expected: bytes | None, extra_executions: int) -> None:
+def check_promises(
+    rig: Rig, plan: Plan, *, expected: bytes | None, extra_executions: int, deleted: Container[str] = ()
+) -> None:
     """Assert the five promises on a run that has come to rest.
 
     `expected` is the fault-free submission (None where the fault leaves the run blocked); `extra_executions` is the
-    number of attempts, beyond one a unit, that the fault explains at most.
+    number of attempts, beyond one a unit, that the fault explains at most; `deleted` holds the keys whose commits the
+    fault took away without a trace.
     """
     state = rig.state(plan)
     _books_are_closed(rig, state)
     state = rig.state(plan)
-    _one_result_each(rig, state)
+    _one_result_each(rig, state, deleted)
     _nothing_partial(rig, state)
     _submission_is(rig, state, expected)
     _nothing_is_stuck(state)
@@ -56,7 +59,7 @@ def _books_are_closed(rig: Rig, state: RunState) -> None:
     rig.wait(lambda: not open_attempts(), 30, "an outcome for every attempt")
 
 
-def _one_result_each(rig: Rig, state: RunState) -> None:
+def _one_result_each(rig: Rig, state: RunState, deleted: Container[str]) -> None:
     """Every commit is whole, and exactly the attempt that it names says that it committed."""
     storage = Storage(rig.storage.home)  # has verified nothing yet
     for unit in state.units:
@@ -65,7 +68,9 @@ def _one_result_each(rig: Rig, state: RunState) -> None:
         set_aside = len(list(storage.home.quarantine.glob(f"{unit.scope}.{unit.key}.*")))
         if commit is not None:
             assert commit.epoch in saying, f"{unit.name}: committed by attempt {commit.epoch}, but it is {saying}"
-            assert len(saying) <= 1 + set_aside, f"{unit.name}: attempts {saying} all say that they committed"
+            assert len(saying) <= 1 + set_aside + (unit.key in deleted), (
+                f"{unit.name}: attempts {saying} all say that they committed"
+            )
         else:
             assert unit.state is not UnitState.COMMITTED, f"{unit.name}: counted as committed without a commit"
 

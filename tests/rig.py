@@ -119,7 +119,7 @@ class Rig:
             env=os.environ | self.environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
         if check and done.returncode:
@@ -137,19 +137,21 @@ class Rig:
         in_flight = RedisInFlight(self.client, LEASE_SECONDS)
         return StateReader(self.storage, self.attempts, in_flight, self.settings.failure_limit).read(plan)
 
-    def wait(self, what: Callable[[], bool], seconds: float = 120.0, why: str = "condition") -> float:
+    def wait(
+        self, what: Callable[[], bool], seconds: float = 400.0, why: str = "condition", *, pause: float = 0.05
+    ) -> float:
         """Wait until `what()` holds; returns the seconds it took, raises AssertionError with the logs otherwise."""
         begun = time.monotonic()
         while time.monotonic() - begun < seconds:
             if what():
                 return time.monotonic() - begun
-            time.sleep(0.05)
+            time.sleep(pause)
         raise AssertionError(f"{why} did not come about in {seconds} s\n{self.tails()}")
 
-    def wait_for_phase(self, plan: Plan, phase: Phase, seconds: float = 240.0) -> float:
-        return self.wait(lambda: self._phase(plan) is phase, seconds, f"run {plan.run} {phase}")
+    def wait_for_phase(self, plan: Plan, phase: Phase, seconds: float = 800.0) -> float:
+        return self.wait(lambda: self.phase(plan) is phase, seconds, f"run {plan.run} {phase}", pause=0.3)
 
-    def wait_for_step(self, plan: Plan, adapter: int, step: int, seconds: float = 120.0) -> None:
+    def wait_for_step(self, plan: Plan, adapter: int, step: int, seconds: float = 400.0) -> None:
         """Wait until the training of an adapter has reported `step`."""
         path = self.storage.home.progress(plan.adapters[adapter].key)
         self.wait(lambda: (_number(path, "step") or 0) >= step, seconds, f"step {step} of adapter {adapter}")
@@ -188,11 +190,14 @@ class Rig:
             del self.processes[name]
         for process in self.compute_processes():
             process.kill()
+        if "client" in self.__dict__:
+            self.client.close()
+            del self.client
 
     def remove(self) -> None:
         shutil.rmtree(self.home, ignore_errors=True)
 
-    def _phase(self, plan: Plan) -> Phase | None:
+    def phase(self, plan: Plan) -> Phase | None:
         try:
             return self.state(plan).phase
         except redis.RedisError:

@@ -121,12 +121,20 @@ class ComputeSupervisor:
                 result: Mapping[str, Any] = event["result"]
                 return result
             case "error":
-                raise ComputeError(event["error_class"], event["error"])
+                raise ComputeError(event["error_class"], self._explained(event))
             case "drained":
                 raise StoppedError(Stop.DRAIN)
             case _:
                 on_event(event)
                 return None
+
+    def _explained(self, event: Event) -> str:
+        """What an error says, and, where memory ran out, how much there was and what needs less."""
+        error, limit = str(event["error"]), self._settings.memory_limit
+        if event["error_class"] != ErrorClass.OUT_OF_MEMORY:
+            return error
+        allowed = f"NONET_MEMORY_LIMIT allows {limit.human_readable()}, and " if limit is not None else ""
+        return f"out of memory: {error}; {allowed}a smaller max_length, batch_size or shard_size needs less"
 
     def _ask_to_stop(self, process: subprocess.Popen[str], order: str, stop: Stop | None) -> float | None:
         """On drain, ask for a checkpoint and return until when to wait for it; other stops are immediate."""

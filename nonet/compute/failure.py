@@ -9,7 +9,13 @@ import sys
 from nonet.attempt import ErrorClass
 from nonet.engines import EngineError
 
-_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
+_MEMORY = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "can't start new thread",
+)
 
 
 class BadInputError(ValueError):

@@ -164,7 +164,7 @@ def training(browser: webdriver.Chrome) -> dict[str, str] | None:
     return next((row for row in tasks(browser) if row["state"] == "PROGRESS" and TRAINING.search(row["result"])), None)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_training_is_recognised_and_moves(up: Up, run: Plan, browser: webdriver.Chrome, tmp_path: Path) -> None:
     browser.get(f"{up.url}/tasks")
     wait(lambda: training(browser), 120, "a training with its loss in the list")
@@ -185,7 +185,7 @@ def test_a_training_is_recognised_and_moves(up: Up, run: Plan, browser: webdrive
     wait(lambda: training(browser), 20, "the training after a reload")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_worker_stays_online_while_it_trains(up: Up, run: Plan, browser: webdriver.Chrome, tmp_path: Path) -> None:
     browser.get(f"{up.url}/tasks")
     wait(lambda: training(browser), 60, "a training")
@@ -198,7 +198,7 @@ def test_a_worker_stays_online_while_it_trains(up: Up, run: Plan, browser: webdr
     browser.save_screenshot(str(tmp_path / "workers.png"))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_shards_name_their_adapters_and_results_read_as_words(up: Up, run: Plan, browser: webdriver.Chrome) -> None:
     browser.get(f"{up.url}/tasks")
 
@@ -218,7 +218,7 @@ def test_shards_name_their_adapters_and_results_read_as_words(up: Up, run: Plan,
     assert (vote["args"], vote["result"]) == (f"run={run.run}", "vote: committed")
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(900)
 def test_no_page_holds_the_password(up: Up, run: Plan, browser: webdriver.Chrome) -> None:
     browser.get(f"{up.url}/tasks")
     wait(lambda: tasks(browser), 20, "tasks")
@@ -239,7 +239,7 @@ def test_no_page_holds_the_password(up: Up, run: Plan, browser: webdriver.Chrome
         assert up.password() not in "".join(process.environ().values())
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(900)
 def test_history_survives_flower(up: Up, run: Plan, browser: webdriver.Chrome) -> None:
     browser.get(f"{up.url}/tasks")
     wait(lambda: tasks(browser), 20, "tasks")
@@ -254,7 +254,7 @@ def test_history_survives_flower(up: Up, run: Plan, browser: webdriver.Chrome) -
     assert {row["args"] for row in tasks(browser)} == before
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(900)
 def test_a_login_is_asked_for(up: Up, tmp_path: Path) -> None:
     port = free_port()
     settings = {"NONET_HOME": str(tmp_path), "NONET_REDIS_URL": Settings(home=up.home).redis()}
@@ -270,7 +270,7 @@ def test_a_login_is_asked_for(up: Up, tmp_path: Path) -> None:
         assert flower.wait(20) == 0
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(900)
 def test_ctrl_c_ends_everything(up: Up) -> None:
     assert len(up.family()) >= 5  # up itself, scheduler, two workers with their children, Flower
     up.process.send_signal(signal.SIGINT)

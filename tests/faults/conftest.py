@@ -10,7 +10,7 @@ import pytest
 from tests.faults.paced import PacedRig, Reference, undisturbed_paced
 
 HERE = Path(__file__).parent
-SECONDS = 300
+SECONDS = 900
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,13 +6,16 @@ import shutil
 from collections.abc import Callable
 
 from nonet.plan import ADAPTERS, Plan
+from tests.faults.paced import Reference
 from tests.rig import Rig
 from tests.undisturbed import Undisturbed
 
 FOLDERS = ("commits", "blobs", "attempts", "logs")
 
 
-def submit_given(rig: Rig, undisturbed: Undisturbed, missing: Callable[[Plan], list[tuple[str, str]]]) -> Plan:
+def submit_given(
+    rig: Rig, undisturbed: Undisturbed | Reference, missing: Callable[[Plan], list[tuple[str, str]]]
+) -> Plan:
     """Submit the undisturbed run's batch over all that it made, less its vote and `missing` (scope and key)."""
     for folder in FOLDERS:
         shutil.copytree(undisturbed.home / folder, rig.home / folder)

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
 from pydantic import SecretStr
 
 from nonet.attempt import Outcome
@@ -98,20 +97,11 @@ class PacedRig(Rig):
         histories = {key: self.attempts.history(key) for key in keys}
         return {k: {a.worker for a in h if a.outcome is Outcome.COMMITTED} for k, h in histories.items()}
 
-    def family(self, name: str) -> list[psutil.Process]:
-        """The process `name` and all its descendants."""
-        root = psutil.Process(self.processes[name].pid)
-        return [root, *root.children(recursive=True)]
-
     def inside(self, name: str, *command: str) -> None:
         """Run a command among the mounts of the process `name`; raises AssertionError where that is not permitted."""
         pid = self.processes[name].pid
         done = subprocess.run(["nsenter", "--mount", f"--target={pid}", *command], capture_output=True, text=True)
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}{NO_MOUNT}"
-
-    def log_of(self, name: str) -> str:
-        path = self.logs / f"{name}.log"
-        return path.read_text(errors="replace") if path.exists() else ""
 
     def wait_for_log(self, name: str, pattern: str, seconds: float = 60.0) -> None:
         self.wait(lambda: bool(re.search(pattern, self.log_of(name))), seconds, f"{pattern!r} in {name}.log")
@@ -139,6 +129,7 @@ class Reference:
     """The paced run to which nothing happened."""
 
     batch: Path
+    home: Path
     submission: bytes
     adapters: dict[str, str]
 
@@ -150,7 +141,7 @@ def undisturbed_paced(root: Path, **settings: str) -> Reference:
         rig.start("redis", "scheduler", "all0")
         plan = rig.submit(batch)
         rig.finish(plan)
-        return Reference(batch, rig.submission(plan), rig.adapter_digests(plan))
+        return Reference(batch, rig.home, rig.submission(plan), rig.adapter_digests(plan))
 
 
 def _stack(folder: Path) -> Path:

@@ -3,6 +3,9 @@
 What it makes is a pure function of the order's inputs, in milliseconds; a file `<phase>.hold` in the folder
 NONET_PACE holds a phase (`training`, `answering`) for as long as it stands. Faults around the computation (Redis,
 storage, clocks, networks) need work that can be held at a point, not a model; tests/integration has those.
+
+NONET_PACE_POISON, `<problem id>` or `<problem id>@<adapter key>`, ends the process that comes to answer it, with the
+status of a shell that saw a segmentation fault. NONET_PACE_MEMORY bytes are really taken for each adapter of a group.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from nonet.mix import read_examples
 from nonet.rows import read_problems
 
 CHECKPOINT = "step.json"
+SEGMENTATION_FAULT = 128 + 11
 
 
 def train_paced(order: TrainOrder, _warm: object, telling: Telling) -> dict[str, Any]:
@@ -55,12 +59,17 @@ def infer_paced(order: InferOrder, _warm: object, telling: Telling) -> dict[str,
     problems, defects = read_problems(Path(order.problems), labelled=False)
     assert not defects, defects
     questions = [q for p in problems[order.start : order.stop] for q in p.questions]
+    held = bytearray(int(os.environ.get("NONET_PACE_MEMORY", "0")) * len(order.adapters))
+    poison, _, poisoned = os.environ.get("NONET_PACE_POISON", "").partition("@")
     for index, adapter in enumerate(order.adapters):
         telling.progress("answering", last=True, done=index, total=len(order.adapters))
         _hold("answering", telling, index)
+        if poison in {q.problem_id for q in questions} and poisoned in ("", adapter.name):
+            os._exit(SEGMENTATION_FAULT)
         weights = (Path(adapter.path) / WEIGHTS).read_bytes()
         ballots = [_ballot(weights, q.id, q.letters).to_json() for q in questions]
         telling.event("ballots", adapter=adapter.name, ballots=ballots)
+    del held
     return {"seconds": 0.0, "prompts": len(questions), "cut": 0, "warm": True}
 
 

@@ -10,6 +10,7 @@ import os
 import pickle
 import random
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,12 @@ from hypothesis import strategies as st
 from config.batch import load_batch
 from config.queues import QUEUE_OF, Queue
 from nonet.defect import DefectsError
+from nonet.fingerprint import NoBaseError, identify_base
 from nonet.rows import read_problems
 from tasks.app import make_app
 from tests.faults.paced import PacedRig, Reference
 from tests.promises import check_promises
+from tests.rig import ROOT
 from tests.small_batch import write_batch
 
 NASTY = (None, True, -1, 1e308, "", "../../x", "/etc/passwd", "\0", "A" * 70000, [], {}, [[[]]], {"a": {"b": []}}, "٣")
@@ -119,6 +122,29 @@ def test_stem_of_ten_megabytes(tmp_path: Path) -> None:
     assert not problems
     assert "10000000 characters" in defect.message
     assert len(str(defect)) < 1000, "the defect does not repeat the stem"
+
+
+def test_adapter_folder_of_pickles(tmp_path: Path, stacks: Path) -> None:
+    """Row 25: a folder with pickles where weights belong, under either name, read as the compute process reads it."""
+    canary = tmp_path / "canary"
+    for name in ("adapter_model.safetensors", "adapter_model.bin"):
+        (tmp_path / name).write_bytes(pickle.dumps(_Touch(canary)))
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 8, "target_modules": ["q_proj"]}')
+    code = f"from nonet.engines.adapter_files import read_adapter; read_adapter({str(tmp_path)!r}, {{}})"
+    command = [str(stacks / "cpu" / "bin" / "python"), "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert "DamagedAdapterError" in done.stderr
+    assert "train the adapter again" in done.stderr
+    assert not canary.exists(), "no pickle was loaded"
+
+
+def test_base_of_pickles(tmp_path: Path) -> None:
+    """Row 25: a base whose weights are a pickle is refused before anything is queued."""
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_bytes(pickle.dumps(_Touch(tmp_path / "canary")))
+    with pytest.raises(NoBaseError, match=r"pytorch_model.bin is not read, convert it to safetensors"):
+        identify_base(str(tmp_path), None, tmp_path)
+    assert not (tmp_path / "canary").exists()
 
 
 def test_hostile_messages(paced: PacedRig, reference: Reference) -> None:

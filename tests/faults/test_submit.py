@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 import redis.connection
 
 from config.batch import load_batch
@@ -22,11 +20,9 @@ from scheduler.plan import Draft, draft
 from scheduler.submit import submit
 from tasks.app import make_app
 from tasks.context import connect
+from tests.faults.kills import FILE_STEPS, dies_at, in_child
 from tests.faults.paced import PacedRig, Reference
 from tests.promises import check_promises
-
-FILE_STEPS = ("link", "replace", "unlink", "mkdir", "fsync", "open")
-"""Functions of `os` that change the storage on the way of a submit."""
 
 
 def test_submit_killed_at_each_step(paced: PacedRig, reference: Reference) -> None:
@@ -76,6 +72,21 @@ def test_scheduler_killed_at_each_step_of_a_dispatch(paced: PacedRig, reference:
     check_promises(paced, drafted.plan, expected=reference.submission, extra_executions=0)
 
 
+def test_nothing_is_sent_again_between_queue_and_lease(paced: PacedRig, reference: Reference) -> None:
+    """Row 17: a worker has just taken a message and has no lease yet; another scheduler looks in this moment."""
+    paced.start("redis")
+    drafted, text = drafted_batch(reference.batch)
+    submit(paced.storage, drafted, text)
+    assert in_child(one_tick(paced)) == 0
+    assert sum(queued_keys(paced).values()) == len(drafted.plan.adapters)
+    paced.client.delete(Queue.TRAIN.value)
+    assert in_child(one_tick(paced)) == 0
+    assert not queued_keys(paced), "the marks of the first scheduler hold the second back"
+    expire_marks(paced)
+    assert in_child(one_tick(paced)) == 0
+    assert sum(queued_keys(paced).values()) == len(drafted.plan.adapters), "a message that was lost comes again"
+
+
 def test_schedulers_side_by_side(paced: PacedRig, reference: Reference) -> None:
     """Row 17: two schedulers from the start, one killed and started again midway; the batch is submitted twice."""
     paced.start("redis", "scheduler", "scheduler-2", "all0", "all1")
@@ -114,41 +125,3 @@ def expire_marks(rig: PacedRig) -> None:
     """Let the marks of a scheduler that died run out, as they do after one lease."""
     for name in rig.client.keys("nonet:sent:*"):
         rig.client.delete(name)
-
-
-def in_child(action: Callable[[], None]) -> int:
-    """Run `action` in a process of its own; its exit status, negative for a signal."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            action()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def dies_at(owner: object, names: tuple[str, ...], step: int, action: Callable[[], None]) -> None:
-    """Run `action`, killing this process (kill -9) just before its call number `step` of the named functions."""
-    with counted(owner, names, step):
-        action()
-
-
-@contextmanager
-def counted(owner: object, names: tuple[str, ...], step: int) -> Iterator[None]:
-    left = [step]
-
-    def counting(function: Callable[..., object]) -> Callable[..., object]:
-        def call(*args: object, **kwargs: object) -> object:
-            left[0] -= 1
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return function(*args, **kwargs)
-
-        return call
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in names:
-            patch.setattr(owner, name, counting(getattr(owner, name)))
-        yield

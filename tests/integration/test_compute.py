@@ -26,7 +26,7 @@ from tests.integration.compute_rig import (
     write_rows,
 )
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 CHATTY = '''
 import os, sys
 

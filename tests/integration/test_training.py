@@ -26,7 +26,7 @@ from tests.integration.compute_rig import (
     write_examples,
 )
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 EXAMPLES = 30
 STEPS = 60
 RECIPE: dict[str, Any] = {"dropout": 0.1}

@@ -29,7 +29,7 @@ from tests.integration.compute_rig import (
 )
 from tests.integration.test_engines import DAMAGES, Trained, check_only_damaged_fail, group_with_damage
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 BFLOAT16 = "avx512f" in Path("/proc/cpuinfo").read_text().split()
 NEAR_TIE = 0.1 if BFLOAT16 else 0.001
 APART = 0.15 if BFLOAT16 else 0.0005

@@ -238,3 +238,12 @@ def test_watch_without_a_terminal_prints_changes_and_leaves_in_time(here: CliHom
 def test_schema_is_the_batch_files(here: CliHome) -> None:
     schema = json.loads(here.call("schema").stdout)
     assert {"name", "base", "sources", "mixes", "inference"} <= set(schema["properties"])
+
+
+def test_submit_refuses_a_question_that_cannot_fit(here: CliHome) -> None:
+    """Before anything is queued: no run is made."""
+    here.batch.write_text(here.batch.read_text().replace("epochs: 2", "epochs: 2, max_length: 32"))
+    refused = here.call("submit", str(here.batch))
+    assert refused.exit_code == ExitCode.BAD_INPUT
+    assert "training.max_length" in refused.stderr
+    assert not here.home.runs.exists()

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from cli.doctor import Finding, Health, findings
+from cli.conditions import info_findings
+from cli.doctor import findings
 from cli.exit_codes import ExitCode
+from cli.finding import Finding, Health
 from cli.session import Session
 from config.settings import Settings
 
@@ -52,3 +54,27 @@ def test_a_redis_that_does_not_answer_is_bad(tmp_path: Path, monkeypatch: pytest
     finding = looked(tmp_path)["Redis"]
     assert (finding.health, finding.exit_code) == (Health.BAD, ExitCode.NO_FLEET)
     assert "hidden" not in finding.text
+
+
+@pytest.mark.parametrize(
+    ("told", "what", "remedy"),
+    [
+        ({"redis_version": "5.0.14"}, "Redis", "too old"),
+        ({"maxmemory_policy": "allkeys-lru"}, "Redis eviction", "noeviction"),
+        ({"aof_enabled": 1, "aof_last_write_status": "err"}, "Redis disk", "make room"),
+        ({"maxmemory": 16 * 2**20, "used_memory": 16 * 2**20}, "Redis memory", "raise maxmemory"),
+    ],
+)
+def test_conditions_of_the_promises_on_redis(told: dict[str, object], what: str, remedy: str) -> None:
+    sound = {"redis_version": "7.0.15", "aof_enabled": 1, "maxmemory_policy": "noeviction"}
+    assert all(finding.health is Health.GOOD for finding in info_findings(sound))
+    (bad,) = [finding for finding in info_findings(sound | told) if finding.health is Health.BAD]
+    assert (bad.what, bad.exit_code) == (what, ExitCode.NO_FLEET)
+    assert remedy in bad.text
+
+
+def test_a_nearly_full_storage_is_bad(tmp_path: Path) -> None:
+    install(tmp_path, "cpu")
+    finding = looked(tmp_path, reserve=2**60)["free space"]
+    assert (finding.health, finding.exit_code) == (Health.BAD, ExitCode.STORAGE)
+    assert "NONET_RESERVE" in finding.text

@@ -188,6 +188,8 @@ def test_vote_comes_last_and_completes_the_run(world: World) -> None:
     write_result(world.storage.home, world.plan, b"rows", manifest)
     assert world.read().phase is Phase.COMPLETE
     assert world.decide().messages == ()
+    attempt = world.begin(key)
+    world.attempts.end(key, attempt, Outcome.COMMITTED)
     world.storage.home.submission(world.plan.run, "submission.jsonl").write_bytes(b"rowz")
     assert [m.task for m in world.decide().messages] == [VOTE_TASK], "a damaged submission is written again"
 
