@@ -97,7 +97,7 @@ def _commit(directory: Path, identity: str, step: int, files: Mapping[str, bytes
         sync_folder(part)
         target = directory / f"step-{step}"
         if _read(target, step, identity) is None:
-            shutil.rmtree(target, ignore_errors=True)  # damaged, or of another training
+            _remove(target)  # damaged, or of another training
             part.rename(target)
             sync_folder(directory)
     finally:
@@ -140,8 +140,15 @@ def _folders(directory: Path) -> list[tuple[int, Path]]:
 def _remove_old(directory: Path, identity: str) -> None:
     own = [folder for _, folder in _folders(directory) if (_body(folder) or {}).get("identity") == identity]
     for folder in own[:-KEPT]:
-        with suppress(OSError):
-            shutil.rmtree(folder)
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a checkpoint; a kill on the way leaves a leftover, not half a checkpoint."""
+    part = folder.with_name(f"{PART}{uuid.uuid4().hex}")
+    with suppress(OSError):
+        folder.rename(part)
+        shutil.rmtree(part)
 
 
 def _digest(body: Mapping[str, Any]) -> str:
