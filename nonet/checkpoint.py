@@ -29,7 +29,7 @@ MANIFEST = "checkpoint.json"
 KEPT = 2
 """Checkpoints kept: the newest, and the one before it for the case that the newest is found damaged."""
 
-_TRIES = 5
+_TRIES = 8
 _INTERFERED = (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST)
 """What a writer meets when another one removes its part, or puts the same checkpoint there first."""
 _FOLDER = re.compile(r"step-(\d+)")
@@ -84,7 +84,7 @@ def remove_leftovers(directory: Path) -> None:
     """Remove what killed writers left half written in `directory`."""
     if directory.is_dir():
         for part in directory.glob(f"{PART}*"):
-            shutil.rmtree(part, ignore_errors=True)
+            _remove(part)
 
 
 def _commit(directory: Path, identity: str, step: int, files: Mapping[str, bytes]) -> None:
@@ -144,7 +144,7 @@ def _remove_old(directory: Path, identity: str) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a checkpoint; a kill on the way leaves a leftover, not half a checkpoint."""
+    """Remove a folder, renamed first: a kill on the way, or another writer's rename, never leaves half a checkpoint."""
     part = folder.with_name(f"{PART}{uuid.uuid4().hex}")
     with suppress(OSError):
         folder.rename(part)
