@@ -205,7 +205,7 @@ def test_shards_name_their_adapters_and_results_read_as_words(up: Up, run: Plan,
     def voted() -> bool:
         return any(row["name"] == "nonet.vote" and row["state"] == "SUCCESS" for row in tasks(browser))
 
-    wait(voted, 240, "the vote")
+    wait(voted, 800, "the vote")
     rows = tasks(browser)
     answered = [row for row in rows if row["name"] == "nonet.infer" and row["state"] == "SUCCESS"]
     names = {adapter.name for adapter in run.adapters}
