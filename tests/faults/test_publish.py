@@ -64,21 +64,22 @@ def test_publish_killed_at_each_step(tmp_path: Path) -> None:
     assert committed >= 1, "some kills come after the commit"
 
 
-def test_publisher_frozen_in_its_last_moment(tmp_path: Path) -> None:
-    """Rows 3 and 5: it has seen that its epoch is current, stands still, and wakes up after a newer one has begun."""
+@pytest.mark.parametrize("moment", ["mkdir", "link"], ids=["before it looks", "after it has looked"])
+def test_publisher_frozen_in_its_last_moment(tmp_path: Path, moment: str) -> None:
+    """Rows 3 and 5: it stands still just before or after it sees that its epoch is current, while a newer one begins."""
     storage, attempts = Storage(Home(tmp_path)), Attempts(Home(tmp_path))
     epoch = begin(attempts)
     child = os.fork()
     if child == 0:
-        link = os.link
+        operation = getattr(os, moment)
 
-        def freezing(source: object, target: object) -> None:
+        def freezing(*arguments: object, **options: object) -> None:
             os.kill(os.getpid(), signal.SIGSTOP)
-            link(source, target)  # type: ignore[arg-type]
+            operation(*arguments, **options)
 
-        os.link = freezing  # type: ignore[assignment]
-        stale = publishing(storage, epoch, lambda: attempts.is_current(KEY, epoch))() is Published.STALE
-        os._exit(0 if stale else 1)
+        setattr(os, moment, freezing)
+        published = storage.publish(ADAPTERS, KEY, epoch, current=lambda: attempts.is_current(KEY, epoch))
+        os._exit(0 if published is Published.STALE else 1)
     _, status = os.waitpid(child, os.WUNTRACED)
     assert os.WIFSTOPPED(status)
     newer = begin(attempts)
