@@ -11,7 +11,6 @@ from cli.batch import drafted
 from cli.errors import RefusedError
 from cli.exit_codes import OF_PHASE, ExitCode
 from cli.fleet import fleet_up, places
-from cli.results import floor_of, results_of
 from cli.screen import console
 from cli.session import Session
 from cli.tables import results_table, share, vote_lines
@@ -20,6 +19,7 @@ from cli.watch import follow_run
 from nonet.aggregation import spec_of
 from nonet.plan import Plan
 from nonet.problem import split_questions
+from nonet.results import floor_of, results_of
 from scheduler.state import Phase
 from scheduler.submit import submit
 from workers.fleet import Fleet

@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from cli.results import Floor, Results
 from nonet.aggregation import Aggregation
+from nonet.results import Floor, Results
 from nonet.score import Score
 
 

@@ -13,7 +13,6 @@ import click
 from cli.errors import RefusedError
 from cli.exit_codes import ExitCode
 from cli.options import json_option, run_argument
-from cli.results import Results, floor_of, results_of
 from cli.screen import console
 from cli.session import Session
 from cli.tables import results_table, score_table, vote_lines
@@ -22,6 +21,7 @@ from nonet.atomic import replace_file
 from nonet.defect import DefectsError
 from nonet.plan import Plan
 from nonet.problem import Problem, split_questions
+from nonet.results import Results, floor_of, results_of
 from nonet.rows import read_problems
 from nonet.score import Score, score_rows
 from nonet.submission import read_submission

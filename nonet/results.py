@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from nonet.aggregation import Aggregation, Ballots, collect, gold_of
 from nonet.plan import Plan, QuestionSet
 from nonet.problem import LETTERS, Problem, Question, split_questions
+from nonet.rows import read_problems
 from nonet.score import Score, score_answers
 from nonet.storage import Storage
 from nonet.vote import VoteSpec, tally
@@ -97,8 +98,6 @@ def _validated(storage: Storage, plan: Plan, cast: Ballots, result: Aggregation,
 
 def validation_questions(storage: Storage, plan: Plan) -> tuple[Question, ...]:
     """The validation questions of a run; raises DamagedError, ValueError."""
-    from nonet.rows import read_problems
-
     name = plan.inputs[QuestionSet.VALIDATION]
     storage.read_input(name)
     problems, _ = read_problems(storage.home.input(name), labelled=False)
