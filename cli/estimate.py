@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from config.batch import Batch
-from nonet.fingerprint import NoBaseError
 from nonet.mix import Example
 from nonet.plan import ADAPTERS, Plan, PlannedAdapter, ballots_scope
 from nonet.problem import Problem
 from nonet.prompt import Prompt
 from nonet.storage import Storage
+from nonet.tokenizer import Tokenizer
 from nonet.tokens import Encoded, prompt_ids
 
 Encode = Callable[[str, str, tuple[str, ...]], Encoded]
@@ -45,13 +43,7 @@ class AdapterEstimate:
 
 def encoder(base: Path, prompt: Prompt, max_length: int) -> Encode:
     """Encodes questions as `base` will read them, each once; raises NoBaseError without a usable tokenizer."""
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # "PyTorch was not found": none is needed
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(str(base), trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise NoBaseError(f"base.model: {base} has no tokenizer that can be read: {error}") from error
+    tokenizer = Tokenizer(base)
     seen: dict[tuple[str, str, tuple[str, ...]], Encoded] = {}
 
     def encode(stem: str, question: str, options: tuple[str, ...]) -> Encoded:

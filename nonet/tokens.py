@@ -1,7 +1,7 @@
 """Tokens: a question as the token ids that a base reads, and its reply as those that it should write.
 
-Knows chat templates, the prefix and `max_length`; pure over a transformers tokenizer. Knows no model. Training and
-both engines read the same ids from here.
+Knows chat templates, the prefix and `max_length`; pure over a tokenizer (transformers', or nonet.tokenizer's). Knows
+no model. Training and both engines read the same ids from here.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def test_publish_killed_at_each_step(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("moment", ["mkdir", "link"], ids=["before it looks", "after it has looked"])
 def test_publisher_frozen_in_its_last_moment(tmp_path: Path, moment: str) -> None:
-    """Rows 3 and 5: it stands still just before or after it sees that its epoch is current, while a newer one begins."""
+    """Rows 3 and 5: it stands still just before or after it sees that its epoch is current; a newer one begins."""
     storage, attempts = Storage(Home(tmp_path)), Attempts(Home(tmp_path))
     epoch = begin(attempts)
     child = os.fork()
