@@ -91,6 +91,13 @@ def fresh_adapter(model: Any, recipe: Recipe) -> Any:
     return wrapped
 
 
+def recompute_activations(model: Any) -> None:
+    """Keep only the layers' inputs for the backward pass and compute the rest again: the same numbers, a third more
+    time. Kernels for packed weights keep a dequantised copy of every weight for it otherwise, all 64 GB of a 32B base.
+    """
+    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
 def train(wrapped: Any, course: Course, watch: Watch) -> Trained:
     """Train the adapter of `wrapped` (see fresh_adapter) from the newest sound checkpoint of the course to its end."""
     import torch

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nonet.atomic import replace_file
-from nonet.base import base_identity
+from nonet.base import Form, base_identity
 from nonet.checkpoint import Losses
 from nonet.compute.failure import BadInputError, input_file
 from nonet.compute.orders import TrainOrder
@@ -20,7 +20,7 @@ from nonet.compute.warm import Warm
 from nonet.engines.adapter_files import CONFIG, WEIGHTS
 from nonet.mix import Example, read_examples
 from nonet.tokens import prompt_ids, reply_ids
-from nonet.training import Course, Lesson, Trained, Watch, fresh_adapter, train
+from nonet.training import Course, Lesson, Trained, Watch, fresh_adapter, recompute_activations, train
 
 LOSSES = "losses.json"
 AVERAGED = 20
@@ -36,6 +36,8 @@ def carry_out(order: TrainOrder, warm: Warm, telling: Telling) -> dict[str, Any]
     lessons, cut = _lessons(order, examples, base.tokenizer)
     course = Course(lessons, order.recipe, Path(order.checkpoint), _identity(order, examples))
     wrapped = fresh_adapter(base.model, order.recipe)
+    if base.form is Form.PACKED and order.device != "cpu":
+        recompute_activations(base.model)
     try:
         trained = train(wrapped, course, _watch(telling))
         if trained.drained:
@@ -43,6 +45,7 @@ def carry_out(order: TrainOrder, warm: Warm, telling: Telling) -> dict[str, Any]
         _write_adapter(wrapped, Path(order.out), trained.losses)
     finally:
         wrapped.unload()
+        base.model.gradient_checkpointing_disable()
         base.model.requires_grad_(False).eval()
     return _result(course, trained, cut)
 

@@ -28,7 +28,8 @@ class Warm:
         """The vLLM engine for the base and the sizes of `order`, and whether it was here already."""
         from nonet.engines.vllm import Sizes, VllmEngine
 
-        sizes = Sizes(order.max_length + order.max_tokens, order.max_loras, order.rank)
+        texts = order.prompt.answer == "text"
+        sizes = Sizes(order.max_length + order.max_tokens, order.max_loras, order.rank, texts)
         key = ("vllm", order.base, order.device, _stamp(order.base), sizes, order.threads)
         return self._get(key, lambda: VllmEngine(order.base, order.device, sizes, order.threads))
 

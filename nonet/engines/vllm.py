@@ -38,11 +38,14 @@ MAX_LETTERS = 20
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What an engine is built for: tokens of prompt and reply together, adapters at once, their highest rank."""
+    """What an engine is built for: tokens of prompt and reply together, adapters at once, their highest rank, and
+    whether replies are texts: then a GPU's graphs pay for the minute that their capture takes.
+    """
 
     tokens: int
     adapters: int
     rank: int
+    texts: bool = False
 
 
 class VllmEngine:
@@ -158,7 +161,7 @@ def _built(base: str, device: str, sizes: Sizes) -> Any:
     rank = next((rank for rank in RANKS if rank >= sizes.rank), None)
     if rank is None:
         raise ValueError(f"rank {sizes.rank}: vLLM takes {RANKS[-1]} at most; use the engine transformers")
-    settings = _cpu_settings(base) if device == "cpu" else {"dtype": "auto"}
+    settings = _cpu_settings(base) if device == "cpu" else {"dtype": "auto", "enforce_eager": not sizes.texts}
     try:
         return LLMEngine.from_engine_args(
             EngineArgs(
