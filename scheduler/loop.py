@@ -19,6 +19,7 @@ from kombu.exceptions import OperationalError
 from config.queues import sent_name
 from config.settings import Settings
 from nonet.attempt import Attempts, ErrorClass, Outcome
+from nonet.heartbeat import beat
 from nonet.plan import Plan, plan_from_json
 from nonet.space import shortage
 from nonet.storage import Storage
@@ -147,6 +148,7 @@ def run_scheduler(settings: Settings) -> None:
                     log.info("going on")
                 trouble = None
                 scheduler.wait()
+                beat(settings.heartbeat_file)  # storage was read and Redis answered
             except (redis.RedisError, OperationalError, OSError) as error:
                 place = "storage" if isinstance(error, OSError) and not _is_network(error) else "Redis"
                 if place == "Redis":

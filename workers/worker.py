@@ -15,6 +15,7 @@ from celery import Celery, signals
 from config.queues import Queue
 from config.settings import Settings
 from nonet.attempt import Attempts
+from nonet.heartbeat import beat
 from nonet.parent import die_with_parent
 from nonet.storage import Storage
 from tasks.app import make_app
@@ -64,6 +65,10 @@ def _bind(app: Celery, settings: Settings, hostname: str) -> None:
     def on_shutting_down(**_: Any) -> None:
         drain.set()
 
+    def on_heartbeat(**_: Any) -> None:
+        beat(settings.heartbeat_file)
+
     signals.worker_process_init.connect(on_process_init, weak=False)
     signals.worker_process_shutdown.connect(on_process_shutdown, weak=False)
     signals.worker_shutting_down.connect(on_shutting_down, weak=False)
+    signals.heartbeat_sent.connect(on_heartbeat, weak=False)
