@@ -11,6 +11,7 @@ from typing import Any
 from celery import Task
 
 from nonet.atomic import replace_file
+from nonet.duration import duration
 from tasks.context import TaskContext
 
 PROGRESS_EVENT = "task-progress"
@@ -61,5 +62,5 @@ def describe(record: Mapping[str, Any]) -> str:
     if record.get("loss") is not None:
         parts.append(f"loss {record['loss']:.3f}")
     if record.get("seconds_left") is not None:
-        parts.append(f"{record['seconds_left']:.0f} s left")
+        parts.append(f"{duration(record['seconds_left'])} left")
     return ", ".join(parts)
