@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 PIP_INSTALL := -m pip install --quiet
 
-TEST_FOLDERS := $(wildcard tests/unit tests/integration tests/acceptance)
+TEST_FOLDERS := tests/unit tests/integration tests/acceptance tests/faults
 PYTEST := NONET_STACKS="$(CURDIR)/.stacks" $(BIN)/python -m pytest $(ARGS)
 
 .PHONY: help
@@ -82,12 +82,13 @@ $(STACKS:%=stack-%): stack-%: .stacks/%/.installed
 
 # ---------------------------------------------------------------- tests
 
-# One pytest run over all folders, so that its closing line counts everything.
+# One pytest run over all folders, so that its closing line counts everything. Of three processes (pytest-xdist) one
+# takes all that computes, test by test, and two the fault tests, which mostly wait: see tests/conftest.py.
 .PHONY: test
 test: .venv/.dev .venv/.project .stacks/cpu/.installed .stacks/vllm-cpu/.installed ## set up, then everything that needs no GPU
 	@$(call require,demo test)
 	@$(MAKE) --no-print-directory check
-	@$(PYTEST) -m "not gpu" $(TEST_FOLDERS)
+	@$(PYTEST) -m "not gpu" -n 3 --dist loadgroup $(TEST_FOLDERS)
 
 .PHONY: check
 check: .venv/.dev .venv/.project ## lint, format, types, layers: the quick checks
@@ -122,7 +123,7 @@ test-vllm: .venv/.dev .venv/.project .stacks/cpu/.installed .stacks/vllm-cpu/.in
 .PHONY: test-faults
 test-faults: .venv/.dev .venv/.project .stacks/cpu/.installed ## every fault of a real fleet, injected for real; ARGS='-k redis'
 	@$(call require,demo test)
-	@$(PYTEST) tests/faults
+	@$(PYTEST) -n 3 tests/faults
 
 .PHONY: chaos
 chaos: .venv/.dev .venv/.project .stacks/cpu/.installed ## a soak on the demo batch, faults at random; ARGS='--minutes 10 --seed 7'

@@ -27,6 +27,7 @@ class FleetSeen(StrEnum):
     """What a command could see of the fleet's Redis."""
 
     REACHABLE = "reachable"
+    FULL = "full"  # it answers, but has no memory left
     AWAY = "away"  # its address is known, it does not answer
     UNKNOWN = "unknown"  # nobody said where it is
 
@@ -75,9 +76,12 @@ class Session:
         limit = self.settings.failure_limit
         try:
             in_flight = RedisInFlight(self.client, self.settings.lease_seconds)
-            return StateReader(self.storage, self.attempts, in_flight, limit).read(plan), FleetSeen.REACHABLE
+            seen = FleetSeen.FULL if in_flight.full() else FleetSeen.REACHABLE
+            return StateReader(self.storage, self.attempts, in_flight, limit).read(plan), seen
         except NoFleetError:
             seen = FleetSeen.UNKNOWN
+        except redis.exceptions.OutOfMemoryError:
+            seen = FleetSeen.FULL
         except redis.RedisError:
             seen = FleetSeen.AWAY
         return StateReader(self.storage, self.attempts, UnknownInFlight(), limit).read(plan), seen
@@ -119,6 +123,8 @@ def waiting_note(seen: FleetSeen, phase: Phase = Phase.RUNNING) -> str | None:
         return None
     if seen is FleetSeen.REACHABLE:
         return None
+    if seen is FleetSeen.FULL:
+        return "Redis has no memory left and refuses work: raise its maxmemory; work goes on by itself then"
     if seen is FleetSeen.AWAY:
         return "Redis is away: what waits and who works is not known; the scheduler goes on when it is back"
     return "no fleet is known here: `nonet up` starts one, and its scheduler finds the run by itself"

@@ -33,7 +33,8 @@ def status(session: Session, run: str | None, every: bool, as_json: bool) -> int
     \b
     --json prints an object; fields are added to it, never changed:
       schema 1; run, name; phase running|complete|blocked|cancelled
-      fleet reachable|away|unknown; paused (null, or why nothing new is begun); base {model, revision, digest}; engine
+      fleet reachable|full|away|unknown; paused (null, or why nothing new is begun); base {model, revision, digest};
+      engine
       submission {path, exists}
       adapters, cells: a list each, and vote (or null), of
         {name, key, state waiting|ready|queued|running|committed|failed,

@@ -12,6 +12,9 @@ import redis
 
 from config.queues import EPOCH_MARK, SETTLING, Queue, lease_name
 
+FULL = 0.99
+"""Share of Redis's maxmemory from which on it counts as full: what is freed is taken again at once."""
+
 
 class InFlight(Protocol):
     """What a look at the fleet can tell."""
@@ -53,6 +56,12 @@ class RedisInFlight:
         keys = tuple(keys)
         held = self._client.mget([lease_name(key) for key in keys]) if keys else []
         return frozenset(key for key, holder in zip(keys, held, strict=True) if holder is not None)
+
+    def full(self) -> bool:
+        """Whether Redis is at its memory limit, so that it refuses what needs more."""
+        memory = self._client.info("memory")
+        limit = int(memory.get("maxmemory", 0))
+        return limit > 0 and int(memory["used_memory"]) >= FULL * limit
 
     def settling(self) -> bool:
         begun = time.monotonic()

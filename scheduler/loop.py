@@ -27,7 +27,7 @@ from scheduler.dispatch import dispatch
 from scheduler.inflight import RedisInFlight
 from scheduler.reconcile import Message, reconcile
 from scheduler.rest import Rests
-from scheduler.state import Phase, StateReader
+from scheduler.state import Phase, RunState, StateReader
 from scheduler.tidy import tidy
 from tasks.app import make_app
 from tasks.context import connect
@@ -53,6 +53,7 @@ class Scheduler:
         self._reader = StateReader(self._storage, self._attempts, self._in_flight, settings.failure_limit)
         self._rests = Rests()
         self._phases: dict[str, Phase] = {}
+        self._untidy: set[str] = set()
         self._reported: dict[str, str] = {}
 
     def tick(self) -> int:
@@ -76,10 +77,11 @@ class Scheduler:
     def _reconcile(self, plan: Plan) -> int:
         state = self._reader.read(plan)
         if self._phases.get(plan.run) is not state.phase:
-            self._phases[plan.run] = state.phase
             log.info("run %s: %s", plan.run, state.phase)
-            if state.phase is not Phase.RUNNING:
-                tidy(self._storage, self._attempts, state)
+            self._phases[plan.run] = state.phase
+            self._untidy.add(plan.run)
+        if plan.run in self._untidy and state.phase is not Phase.RUNNING:
+            self._tidy(state)
         resting = self._rests.resting(state.units, time.monotonic())
         decision = reconcile(state, self._in_flight.waiting(), self._settings.window, resting)
         lost = () if decision.lost and self._in_flight.settling() else decision.lost  # Redis may have died since
@@ -91,6 +93,14 @@ class Scheduler:
         if lost:
             sent += self._reconcile(plan)
         return sent
+
+    def _tidy(self, state: RunState) -> None:
+        """Remove leftovers; where storage does not let that happen now, at a later tick: nothing waits for it."""
+        try:
+            tidy(self._storage, self._attempts, state)
+            self._untidy.discard(state.plan.run)
+        except OSError as error:
+            self._report(f"leftovers of {state.plan.run}", f"leftovers of run {state.plan.run} stay for now: {error}")
 
     def _dispatch(self, message: Message) -> bool:
         return dispatch(self._app, self._line, self._client, message, self._settings.lease_seconds)

@@ -24,6 +24,25 @@ settings.register_profile("ci", settings.get_profile("nonet"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "nonet")
 
 
+FAULTS = ROOT / "tests" / "faults"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `--dist loadgroup` (pytest-xdist) one process takes all but the fault tests, one after the other; fault
+    tests, which mostly wait, are spread over the other processes."""
+    for item in items:
+        if FAULTS not in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("rest"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what a test has recorded under the name `soak`, whether it passed or not."""
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        for name, value in report.user_properties:
+            if name == "soak":
+                terminalreporter.write_line(f"{report.nodeid}: {value}")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment() -> Iterator[None]:
     """Take the user's NONET_* settings away (the stacks stay), forbid hubs, and find processes that were not ended."""

@@ -10,6 +10,7 @@ import json
 from collections.abc import Container, Iterator
 from pathlib import Path
 
+from config.queues import lease_name
 from nonet.atomic import PART
 from nonet.attempt import Attempt, Outcome
 from nonet.key import digest
@@ -18,6 +19,8 @@ from nonet.storage import Storage
 from scheduler.state import Phase, RunState, UnitState, UnitStatus
 from tests.rig import Rig
 
+PATIENCE = 30.0
+"""Seconds within which books must be closed, leases given back and leftovers removed."""
 SETTLED = (UnitState.COMMITTED, UnitState.FAILED, UnitState.WAITING)
 """Where a unit may stand when its run is blocked; a cancelled run's units may be ready too."""
 
@@ -51,12 +54,16 @@ def executions(rig: Rig, state: RunState) -> tuple[int, int]:
 
 
 def _books_are_closed(rig: Rig, state: RunState) -> None:
-    """Every attempt gets an outcome: at once by its worker, or within a lease by whoever finds it."""
+    """Every attempt gets an outcome, at once by its worker or within a lease by whoever finds it; nobody holds a lease
+    or a compute process for work that is over."""
 
     def open_attempts() -> list[Attempt]:
         return [a for u in state.units for a in rig.attempts.history(u.key) if a.outcome is None]
 
-    rig.wait(lambda: not open_attempts(), 30, "an outcome for every attempt")
+    names = [lease_name(unit.key) for unit in state.units]
+    rig.wait(lambda: not open_attempts(), PATIENCE, "an outcome for every attempt")
+    rig.wait(lambda: not rig.client.exists(*names), PATIENCE, "an end of every lease")
+    rig.wait(lambda: not rig.orphans(), PATIENCE, "no compute process without its worker")
 
 
 def _one_result_each(rig: Rig, state: RunState, deleted: Container[str]) -> None:
@@ -78,11 +85,13 @@ def _one_result_each(rig: Rig, state: RunState, deleted: Container[str]) -> None
 def _nothing_partial(rig: Rig, state: RunState) -> None:
     """Whatever stands under a plain name is whole; once the run is complete, no leftover of a kill remains."""
     home, plan = rig.storage.home, state.plan
+    for name in (*plan.inputs.values(), *(a.input for a in plan.adapters)):
+        rig.storage.read_input(name)  # raises when it is not whole
     for path in (*home.run(plan.run).iterdir(), *(p for u in state.units for p in _listed(home.attempts(u.key)))):
         if not path.name.startswith(PART) and path.suffix == ".json":
             assert isinstance(json.loads(path.read_bytes()), dict), f"{path} is not whole"
     if state.phase is Phase.COMPLETE and any(name.startswith("scheduler") for name in rig.processes):
-        rig.wait(lambda: not list(leftovers(rig, state)), 15, f"no leftovers: {list(leftovers(rig, state))}")
+        rig.wait(lambda: not list(leftovers(rig, state)), PATIENCE, f"no leftovers: {list(leftovers(rig, state))}")
 
 
 def leftovers(rig: Rig, state: RunState) -> Iterator[Path]:

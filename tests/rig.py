@@ -107,6 +107,18 @@ class Rig:
         computing = [p for p in family if "nonet.compute" in p.cmdline()]
         return [p for p in family if p not in computing] + (computing if compute else [])
 
+    def orphans(self) -> list[psutil.Process]:
+        """Compute processes whose worker is gone."""
+        living = {p.pid for name in list(self.processes) for p in self._family_of(name)}
+        return [p for p in self.compute_processes() if p.is_running() and p.pid not in living]
+
+    def _family_of(self, name: str) -> list[psutil.Process]:
+        try:
+            root = psutil.Process(self.processes[name].pid)
+            return [root, *root.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
     def log_of(self, name: str) -> str:
         path = self.logs / f"{name}.log"
         return path.read_text(errors="replace") if path.exists() else ""
@@ -160,12 +172,12 @@ class Rig:
         return self.storage.home.submission(plan.run, plan.submission).read_bytes()
 
     def adapter_digests(self, plan: Plan) -> dict[str, str]:
-        """SHA-256 of the weights of each adapter."""
+        """For each adapter, the SHA-256 of each of its files, as one text: weights, configuration, losses."""
         digests = {}
         for adapter in plan.adapters:
             commit = self.storage.read(ADAPTERS, adapter.key)
             assert commit is not None, adapter.name
-            digests[adapter.name] = commit.files["adapter_model.safetensors"].sha256
+            digests[adapter.name] = " ".join(f"{name}={file.sha256}" for name, file in sorted(commit.files.items()))
         return digests
 
     def executions(self, plan: Plan) -> dict[str, tuple[Attempt, ...]]:

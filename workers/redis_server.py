@@ -5,12 +5,14 @@ The system's redis-server serves when it is 6.2 or later, otherwise the one that
 
 from __future__ import annotations
 
+import random
 import re
 import secrets
 import shutil
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import redis
@@ -20,6 +22,9 @@ from nonet.parent import die_with_parent
 
 OLDEST = (6, 2)
 """(major, minor) of the oldest Redis that Nonet works with."""
+_PORTS = range(20000, 32768)
+"""Below those that Linux gives to outgoing connections (ip_local_port_range): while Redis is down and its clients try
+to reach it again, one of them could be given its very port, and keep Redis from starting."""
 
 _CONFIG = """\
 bind 127.0.0.1
@@ -114,8 +119,9 @@ def _is_listened_to(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A TCP port on loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port on loopback that is free now, of those that no outgoing connection takes; raises NoRedisError."""
+    for port in random.SystemRandom().sample(_PORTS, 200):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise NoRedisError(f"no free port among {_PORTS.start} to {_PORTS.stop - 1} on 127.0.0.1")

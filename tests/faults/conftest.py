@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.paced import PacedRig, Reference, undisturbed_paced
+from tests.undisturbed import made_once
 
 HERE = Path(__file__).parent
 SECONDS = 900
@@ -30,4 +31,4 @@ def paced(tmp_path: Path) -> Iterator[PacedRig]:
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
     """The small batch, undisturbed, with paced compute processes."""
-    return undisturbed_paced(tmp_path_factory.mktemp("reference"))
+    return made_once(tmp_path_factory, "reference", undisturbed_paced)

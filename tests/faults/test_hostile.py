@@ -21,14 +21,20 @@ from hypothesis import strategies as st
 
 from config.batch import load_batch
 from config.queues import QUEUE_OF, Queue
+from nonet.attempt import ErrorClass
 from nonet.defect import DefectsError
 from nonet.fingerprint import NoBaseError, identify_base
+from nonet.plan import ADAPTERS
 from nonet.rows import read_problems
+from nonet.storage import Published
+from scheduler.state import Phase
 from tasks.app import make_app
+from tests.faults.given import last_shard, submit_given
 from tests.faults.paced import PacedRig, Reference
 from tests.promises import check_promises
-from tests.rig import ROOT
+from tests.rig import ROOT, Rig
 from tests.small_batch import write_batch
+from tests.undisturbed import Undisturbed
 
 NASTY = (None, True, -1, 1e308, "", "../../x", "/etc/passwd", "\0", "A" * 70000, [], {}, [[[]]], {"a": {"b": []}}, "٣")
 
@@ -124,6 +130,22 @@ def test_stem_of_ten_megabytes(tmp_path: Path) -> None:
     assert len(str(defect)) < 1000, "the defect does not repeat the stem"
 
 
+def test_stem_of_ten_megabytes_is_not_queued(paced: PacedRig, tmp_path: Path) -> None:
+    """Row 25: `nonet submit` says which row and why, in a few lines, and makes nothing."""
+    path = write_batch(tmp_path / "batch", rows=8)
+    rows = path.with_name("official.jsonl")
+    first, _, rest = rows.read_bytes().partition(b"\n")
+    row = json.loads(first) | {"problem": "s" * 10_000_000}
+    rows.write_bytes(json.dumps(row).encode() + b"\n" + rest)
+    done = paced.nonet("submit", str(path), check=False)
+    assert done.returncode not in (0, 1)
+    assert "official.jsonl" in done.stderr
+    assert "line 1, problem" in done.stderr
+    assert "10000000 characters" in done.stderr
+    assert len(done.stderr) < 2000
+    assert not paced.home.exists() or not list(paced.home.iterdir())
+
+
 def test_adapter_folder_of_pickles(tmp_path: Path, stacks: Path) -> None:
     """Row 25: a folder with pickles where weights belong, under either name, read as the compute process reads it."""
     canary = tmp_path / "canary"
@@ -136,6 +158,36 @@ def test_adapter_folder_of_pickles(tmp_path: Path, stacks: Path) -> None:
     assert "DamagedAdapterError" in done.stderr
     assert "train the adapter again" in done.stderr
     assert not canary.exists(), "no pickle was loaded"
+
+
+def test_worker_survives_an_adapter_of_pickles(rig: Rig, undisturbed: Undisturbed) -> None:
+    """Row 25: somebody who may write to the storage puts pickles there, with a commit that is in order.
+
+    The cell that needs them fails with the reason; the same worker answers the rest of its group.
+    """
+    canary = rig.home.parent / "canary"
+    rig.start("redis")
+    plan = submit_given(rig, undisturbed, last_shard)
+    adapter, storage = plan.adapters[0], rig.storage
+    commit = storage.read(ADAPTERS, adapter.key)
+    assert commit is not None
+    folder = storage.staging(adapter.key, commit.epoch)
+    for name in commit.files:
+        (folder / name).write_bytes(storage.path(commit.files[name]).read_bytes())
+    (folder / "adapter_model.safetensors").write_bytes(pickle.dumps(_Touch(canary)))
+    (storage.home.commits(ADAPTERS) / f"{adapter.key}.json").unlink()
+    assert storage.publish(ADAPTERS, adapter.key, commit.epoch, folder=folder, body=commit.body) is Published.COMMITTED
+    rig.start("scheduler", "cpu", "w0")
+    worker = rig.processes["w0"]
+    rig.wait_for_phase(plan, Phase.BLOCKED)
+    (failed,) = rig.state(plan).failed
+    assert failed.name == f"{adapter.name}/{plan.shards[-1].name}"
+    assert failed.last is not None
+    assert failed.last.error_class is ErrorClass.BAD_INPUT
+    assert "train the adapter again" in (failed.last.error or "")
+    assert not canary.exists(), "no pickle was loaded"
+    assert worker.poll() is None
+    check_promises(rig, plan, expected=None, extra_executions=0)
 
 
 def test_base_of_pickles(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from nonet.attempt import ErrorClass, Outcome
 from nonet.plan import Plan
-from scheduler.state import Phase
+from scheduler.state import Phase, UnitState
 from tests.faults.given import last_shard, submit_given
 from tests.faults.paced import PacedRig, Reference
 from tests.promises import check_promises
@@ -41,6 +41,8 @@ def test_poison_shard(limited: PacedRig, reference: Reference) -> None:
     state = rig.state(plan)
     poisoned = [c for c in plan.cells if c.shard == shard]
     assert {u.name for u in state.failed} == {c.name for c in poisoned}
+    others = {u.state for u in state.units} - {UnitState.FAILED}
+    assert others == {UnitState.COMMITTED}, "all others finish"
     for cell in poisoned:
         tries = rig.attempts.history(cell.key)
         assert [a.error_class for a in tries] == [ErrorClass.WORKER_LOST] * LIMIT

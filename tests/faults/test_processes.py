@@ -19,6 +19,8 @@ from tests.undisturbed import Undisturbed
 
 TICK = 0.5
 """The rig's tick_seconds."""
+SHARE = 2.5
+"""Seconds that a busy machine may take for what a tick and a delivery compute."""
 STEP = 5
 """Past the first checkpoint (step 4) of a training of 20 steps or so."""
 
@@ -52,14 +54,14 @@ def test_whole_worker_killed_in_training(rig: Rig, undisturbed: Undisturbed, tra
     orphans = rig.compute_processes()
     busy, idle = at_work(rig, training)
     worker = rig.processes.pop(busy)
-    killed = time.monotonic()
+    killed = time.time()
     os.killpg(worker.pid, signal.SIGKILL)
     worker.wait(30)
     psutil.wait_procs(orphans, 5)
     assert not any(o.is_running() for o in orphans), "the compute process ends with its worker"
     rig.wait(lambda: len(history(rig, training)) == 2, 60, "another worker's attempt")
-    waited = time.monotonic() - killed
-    assert waited < LEASE_SECONDS + TICK + 2.5, f"taken over after {waited:.1f} s"  # 2.5: this machine's share
+    waited = history(rig, training)[1].started - killed
+    assert waited < LEASE_SECONDS + TICK + SHARE, f"taken over after {waited:.1f} s"
     rig.wait_for_phase(training, Phase.COMPLETE)
     first, second = history(rig, training)
     assert (first.outcome, first.error_class) == (Outcome.LOST, ErrorClass.WORKER_LOST)

@@ -41,6 +41,22 @@ def test_redis_killed_and_started_again(paced: PacedRig, reference: Reference, p
     check_promises(paced, plan, expected=reference.submission, extra_executions=0)
 
 
+def test_redis_killed_while_all_wait(paced: PacedRig, reference: Reference) -> None:
+    """Row 6: two workers stand waiting for work when Redis dies; each of them takes a training from the new one."""
+    paced.start("redis", "scheduler", "all0", "all1")
+    for name in ("all0", "all1"):
+        paced.wait_for_log(name, "ready")
+    for _ in range(2):
+        paced.kill("redis")
+        paced.start("redis")
+    with paced.held("training"):
+        plan = paced.submit(reference.batch)
+        paced.wait_for_work(plan, units=2, seconds=60)
+        assert len(set(paced.open_attempts(plan).values())) == 2, "both consume"
+    paced.finish(plan)
+    check_promises(paced, plan, expected=reference.submission, extra_executions=0)
+
+
 @pytest.mark.parametrize("way", ["flushall", "new and empty"])
 def test_redis_loses_everything(paced: PacedRig, reference: Reference, way: str) -> None:
     """Row 7: messages, leases and marks are gone; storage knows what is missing. Work in progress is not disturbed."""
@@ -132,6 +148,11 @@ def test_redis_at_its_memory_limit(paced: PacedRig, reference: Reference, when: 
                 plan = paced.submit(reference.batch)
             (paced.pace / "training.hold").unlink()
             paced.wait_for_log("scheduler", "paused, Redis is not well: .*used memory > 'maxmemory'")
+            said = paced.nonet("status", plan.run, check=False)
+            assert "Redis has no memory left and refuses work: raise its maxmemory" in said.stdout, said.stderr
+            looked = paced.nonet("doctor", check=False)
+            assert looked.returncode != 0
+            assert "raise maxmemory" in looked.stdout
             time.sleep(LEASE_SECONDS)
             assert paced.processes["scheduler"].poll() is None
             assert paced.processes["all0"].poll() is None

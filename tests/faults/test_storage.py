@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from nonet.attempt import ErrorClass
 from nonet.plan import Plan
-from tests.faults.paced import NO_MOUNT, PacedRig, Reference, undisturbed_paced
+from tests.faults.mounts import lost, mounted
+from tests.faults.paced import PacedRig, Reference, undisturbed_paced
 from tests.promises import check_promises
 
 MIB = 2**20
@@ -111,33 +110,6 @@ def test_storage_read_only_or_gone(paced: PacedRig, reference: Reference, fault:
             assert not paced.storage.committed("adapters")
     paced.finish(plan)
     check_promises(paced, plan, expected=reference.submission, extra_executions=1)
-
-
-@contextmanager
-def lost(home: Path, fault: str) -> Iterator[None]:
-    """The home read-only, or a read-only empty folder in its place."""
-    if fault == "gone":
-        with mounted(home, "-t", "tmpfs", "-o", "ro,size=1m", "none"):
-            yield
-        return
-    with mounted(home, "--bind", str(home)):
-        mount("-o", "remount,ro,bind", str(home))
-        yield
-
-
-@contextmanager
-def mounted(place: Path, *arguments: str) -> Iterator[None]:
-    """Something mounted at `place` for the length of a with block."""
-    mount(*arguments, str(place))
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
-def mount(*arguments: str) -> None:
-    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"mount {' '.join(arguments)}: {done.stderr}{NO_MOUNT}"
 
 
 def fill(folder: Path, *, leave: int) -> Path:
