@@ -16,7 +16,8 @@ import click
 from cli.errors import RefusedError
 from cli.exit_codes import ExitCode
 from cli.session import Session
-from config.flower import FlowerSettings, run_flower
+from config.flower import run_flower
+from config.flower_login import FlowerSettings
 from config.queues import Queue
 from config.settings import Settings
 from workers.fleet import Fleet
@@ -71,7 +72,8 @@ def _is_free(port: int) -> bool:
 def places(fleet: Fleet, settings: Settings) -> Iterator[str]:
     """Where things are, for a person."""
     if fleet.flower_url:
-        yield f"Flower  {fleet.flower_url}"
+        open_to = "" if FlowerSettings().has_login() else "  (no login: who is on this machine may look)"
+        yield f"Flower  {fleet.flower_url}{open_to}"
     yield f"home    {settings.storage_home.root}"
     yield f"logs    {fleet.logs}"
 
@@ -143,7 +145,8 @@ def flower(session: Session, port: int | None, address: str | None) -> None:
     """Run Flower on this fleet until Ctrl-C.
 
     On another address than loopback it needs a login: NONET_FLOWER_AUTH=user:password, or NONET_FLOWER_AUTH_FILE,
-    a file with one user:password a line.
+    a file with one user:password (or user:bcrypt, as `htpasswd -B` writes) a line, or NONET_FLOWER_OAUTH. Without a
+    login it only shows, and with NONET_FLOWER_READ_ONLY=true it does too.
     """
     from tasks.app import make_app
 

@@ -1,4 +1,4 @@
-"""Flower's configuration: where it listens, who may log in, which columns show, how a task reads.
+"""Flower's configuration: where it listens, which columns show, how a task reads, what it keeps.
 
 Knows Flower's options and the labels that the scheduler writes. Knows no broker: it is given the Celery app, so that
 no address with a password is in an argument list.
@@ -6,7 +6,6 @@ no address with a password is in an argument list.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import signal
 from collections.abc import Mapping
@@ -15,9 +14,8 @@ from types import FrameType
 from typing import Any
 
 from celery import Celery
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from config.flower_login import FlowerSettings, keep_doors
 from config.flower_pages import page_loader
 from config.queues import Queue
 
@@ -32,57 +30,15 @@ INSPECT_MILLISECONDS = 30_000
 _AT_WORK = ("STARTED", "PROGRESS")
 
 
-class FlowerSettings(BaseSettings):
-    """Settings of Flower, each as NONET_FLOWER_<NAME> in the environment (the port is in config.settings)."""
-
-    model_config = SettingsConfigDict(env_prefix="NONET_FLOWER_", frozen=True, extra="ignore")
-
-    address: str = Field("127.0.0.1", description="where Flower listens; with a login only, unless it is loopback")
-    auth: SecretStr | None = Field(None, description="user:password, more with commas between")
-    auth_file: Path | None = Field(None, description="file with one user:password a line")
-
-    def logins(self) -> tuple[str, ...]:
-        """Every user:password; raises ValueError for one without both parts, OSError."""
-        lines = self.auth.get_secret_value().split(",") if self.auth else []
-        if self.auth_file is not None:
-            lines += self.auth_file.read_text("utf-8").splitlines()
-        found = tuple(line.strip() for line in lines if line.strip())
-        for login in found:
-            user, _, password = login.partition(":")
-            if not user or not password:
-                raise ValueError("a login of Flower must be user:password (NONET_FLOWER_AUTH, NONET_FLOWER_AUTH_FILE)")
-        return found
-
-    def check(self) -> None:
-        """Raises ValueError where Flower would be open to whoever can reach it, OSError without the file of logins."""
-        if not self.logins() and not _is_loopback(self.address):
-            raise ValueError(
-                f"Flower on {self.address or 'every address'} needs a login: set NONET_FLOWER_AUTH=user:password "
-                "(or NONET_FLOWER_AUTH_FILE), or listen on 127.0.0.1"
-            )
-
-
-def _is_loopback(address: str) -> bool:
-    if address == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
-
-
 def flower_options(settings: FlowerSettings, port: int, folder: Path) -> dict[str, Any]:
     """Flower's options by their names; its history is kept in `folder`. Raises what `FlowerSettings.check` raises.
 
-    Without a login Flower only shows: it offers no button that stops a worker or a task.
+    Without a login, or where asked to, Flower only shows: it offers no button that stops a worker or a task.
     """
-    settings.check()
-    logins = settings.logins()
     return {
+        **settings.options(),
         "address": settings.address,
         "port": port,
-        "basic_auth": list(logins),
-        "read_only": not logins,
         "persistent": True,
         "db": str(folder / "flower"),
         "state_save_interval": SAVE_MILLISECONDS,
@@ -135,11 +91,14 @@ def run_flower(app: Celery, settings: FlowerSettings, port: int, folder: Path) -
     from flower.urls import settings as web
     from tornado.ioloop import PeriodicCallback
 
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name, value in flower_options(settings, port, folder).items():
         setattr(options, name, value)
     logging.getLogger("tornado.access").setLevel(logging.ERROR)
     pages = {"template_loader": page_loader(str(web["template_path"])), "cookie_secret": options.cookie_secret}
+    if settings.oauth is not None:
+        pages["oauth"] = settings.oauth_client()
+    keep_doors(settings.logins())
     flower = Flower(capp=app, options=options, **{**web, **pages})
 
     name_queues(app)

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import bcrypt
 import psutil
 import pytest
 from selenium import webdriver
@@ -258,13 +259,19 @@ def test_history_survives_flower(up: Up, run: Plan, browser: webdriver.Chrome) -
 def test_a_login_is_asked_for(up: Up, tmp_path: Path) -> None:
     port = free_port()
     settings = {"NONET_HOME": str(tmp_path), "NONET_REDIS_URL": Settings(home=up.home).redis()}
-    flower = up.spawn("flower", "--port", str(port), NONET_FLOWER_AUTH="ann:let me in", **settings)
+    hashed = bcrypt.hashpw(b"let me in", bcrypt.gensalt(4)).decode()
+    (tmp_path / "logins").write_text(f"bob:{hashed}\n")
+    settings |= {"NONET_FLOWER_AUTH": "ann:let me in", "NONET_FLOWER_AUTH_FILE": str(tmp_path / "logins")}
+    flower = up.spawn("flower", "--port", str(port), **settings)
     try:
-        url = f"http://127.0.0.1:{port}/tasks"
-        wait(lambda: answers(url), 30, "Flower with a login")
-        assert answers(url) == 401
-        assert answers(url, "ann:guess") == 401
-        assert answers(url, "ann:let me in") == 200
+        wait(lambda: answers(f"http://127.0.0.1:{port}/tasks"), 30, "Flower with a login")
+        for page in ("tasks", "workers", "broker", "metrics", "api/workers"):
+            url = f"http://127.0.0.1:{port}/{page}"
+            assert answers(url) == 401
+            assert answers(url, "ann:guess") == 401
+            assert answers(url, f"bob:{hashed}") == 401
+            assert answers(url, "ann:let me in") == 200
+            assert answers(url, "bob:let me in") == 200
     finally:
         flower.terminate()
         assert flower.wait(20) == 0
