@@ -32,6 +32,7 @@ from tests.gpu.long_rows import write_long_batch
 from workers.redis_server import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / "config" / "batches" / "demo.yaml"
 
 
 @dataclass
@@ -57,7 +58,7 @@ def main() -> None:
         "NONET_ENGINE": arguments.engine,
         "NONET_FLOWER_PORT": str(free_port()),
     }
-    batch = ROOT / "config" / "batches" / "demo.yaml"
+    batch = arguments.batch
     if arguments.base:
         batch = write_long_batch(
             home.parent / "batch", arguments.base.resolve(), arguments.problems, arguments.adapters
@@ -82,8 +83,8 @@ def main() -> None:
     for name, value in figures.items():
         print(f"{name:36} {value}")
     print(_nonet(environment, "status"))
-    if not arguments.base:
-        print(_nonet(environment, "score", "latest", str(ROOT / "data" / "demo" / "test_gold.jsonl")))
+    if arguments.gold:
+        print(_nonet(environment, "score", "latest", str(arguments.gold)))
     if arguments.out:
         arguments.out.write_text(json.dumps(figures, indent=1))
     _check(home, plan, seen)
@@ -96,7 +97,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--train-stack", default="gpu")
     parser.add_argument("--vllm-stack", default="vllm-gpu")
     parser.add_argument("--engine", choices=("vllm", "transformers"), default="vllm")
-    parser.add_argument("--base", type=Path, help="a base of models.make.random_base; default: the demo batch")
+    parser.add_argument("--batch", type=Path, default=DEMO, help="the batch file to queue; default: the demo's")
+    parser.add_argument("--gold", type=Path, help="labelled rows of its test, to score it with")
+    parser.add_argument("--base", type=Path, help="a base of models.make.random_base, with rows of a real length")
     parser.add_argument("--problems", type=int, default=12, help="of four questions each, with --base")
     parser.add_argument("--adapters", type=int, default=2, help="with --base")
     parser.add_argument("--seconds", type=float, default=540, help="longest wait for the run")
