@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nonet.key import canonical, digest, file_digest
+from nonet.key import canonical, digest
+from nonet.known_digest import known_digest
 from nonet.plan import BaseModel
 
 _KINDS = (".json", ".safetensors", ".txt", ".model", ".jinja")
@@ -29,7 +30,7 @@ def identify_base(model: str, revision: str | None, folder: Path) -> BaseModel:
         unsafe = [p.name for p in path.iterdir() if p.suffix in _UNSAFE]
         hint = f"; {unsafe[0]} is not read, convert it to safetensors" if unsafe else ""
         raise NoBaseError(f"base.model: {path} holds no config.json with *.safetensors{hint}")
-    content = [(p.name, file_digest(p)) for p in files]
+    content = [(p.name, known_digest(p)) for p in files]
     return BaseModel(model, revision, str(path), digest(canonical(content)))
 
 
