@@ -13,7 +13,7 @@ from cli.exit_codes import OF_PHASE, ExitCode
 from cli.fleet import fleet_up, places
 from cli.screen import console
 from cli.session import Session
-from cli.tables import results_table, share, vote_lines
+from cli.tables import results_lines, results_table, share, vote_lines
 from cli.vote import read_gold, voted
 from cli.watch import follow_run
 from nonet.aggregation import spec_of
@@ -87,7 +87,7 @@ def _show(session: Session, plan: Plan) -> None:
     click.echo()
     console().print(results_table(found))
     click.echo()
-    for line in vote_lines(result):
+    for line in (*vote_lines(result), *results_lines(found)):
         click.echo(line)
     best, floor = found.best, floor_of(split_questions(gold))
     vote_test = found.vote_test.accuracy if found.vote_test else None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.table import Table
 from rich.text import Text
 
 from nonet.aggregation import Aggregation
+from nonet.pairs import VOTE, Pair, pair_between
 from nonet.results import Floor, Results
 from nonet.score import Score
+from nonet.statistics import PairedTest
 
 
 def plain_table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:
@@ -21,40 +25,55 @@ def plain_table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:
 def results_table(results: Results) -> Table:
     """Every member by merit, then the vote; scores on gold where there is gold."""
     scored = results.vote_test is not None
-    numbers = ("rows", "questions", "steps", "validation", "test")
-    columns = ("adapter", "votes", "rows", "questions", "steps", "validation", *(["test"] if scored else []), "mix")
+    numbers = ("votes", "rows", "questions", "steps", "validation", "test", "95 %")
+    tested = ("test", "95 %") if scored else ()
+    columns = ("adapter", "votes", "rows", "questions", "steps", "validation", "95 %", *tested, "mix")
     table = plain_table(*columns, numbers=numbers)
     best = results.best
     for member in results.members:
         style = "bold" if best is not None and member.name == best.name else ""
-        cells = [
+        cells: list[Text | str] = [
             Text(member.name, style),
-            "yes" if member.votes else "no",
+            "-" if member.weight is None else f"{member.weight:.3g}",
             f"{member.rows:,}",
             f"{member.questions:,}",
             f"{member.steps:,}",
             Text(share(member.validation), style),
+            Text(span(member.validated), style),
         ]
         if scored:
-            cells.append(Text(score_text(member.test), style))
+            cells += [Text(score_text(member.test), style), Text(span(member.test), style)]
         table.add_row(*cells, " + ".join(member.sources))
     table.add_section()
     votes = sum(member.votes for member in results.members)
-    cells = [Text("vote", "bold green"), str(votes), "", "", "", Text(share(results.vote_validation), "bold green")]
+    figures = [score_text(results.estimate.naive), span(results.estimate.naive)]
     if scored:
-        cells.append(Text(score_text(results.vote_test), "bold green"))
-    table.add_row(*cells, "")
+        figures += [score_text(results.vote_test), span(results.vote_test)]
+    counts = (str(votes), "", "", "")
+    table.add_row(Text("vote", "bold green"), *counts, *(Text(figure, "bold green") for figure in figures), "")
     return table
 
 
-def score_table(results: Results, submission: Score, floor: Floor | None) -> Table:
-    """A submission against gold: it, the members' own answers, and what needs no model."""
-    numbers = ("correct", "of", "missing", "accuracy")
+def results_lines(results: Results) -> list[str]:
+    """What the table cannot say: the vote without its own fitting, and the vote against the best single member."""
+    lines, best, fair = [], results.best, results.estimate.cross_fitted
+    if fair is not None and fair != results.estimate.naive:
+        lines.append(f"the vote cross-fitted on validation: {share(fair.accuracy)}, 95 % {span(fair)}")
+    for where, pairs in (("validation", results.pairs_validation), ("test", results.pairs_test)):
+        test = pair_between(pairs, VOTE, best.name) if best is not None else None
+        if test is not None and best is not None:
+            right = f"{test.only_first} right by the vote alone, {test.only_second} by {best.name} alone"
+            lines.append(f"against the best single on {where}: {right}, p = {chances(test)}")
+    return lines
+
+
+def score_table(submission: Score, members: Mapping[str, Score], tests: tuple[Pair, ...], floor: Floor | None) -> Table:
+    """A submission against gold, members' own answers with its test against each, and what needs no model."""
+    numbers = ("correct", "of", "missing", "accuracy", "95 %", "p")
     table = plain_table("answers of", *numbers, numbers=numbers)
-    table.add_row(Text("the submission", "bold"), *_score_cells(submission, "bold"))
-    for member in sorted(results.members, key=lambda found: -(found.test.correct if found.test else -1)):
-        if member.test is not None:
-            table.add_row(member.name, *_score_cells(member.test, ""))
+    table.add_row(Text("the submission", "bold"), *_score_cells(submission, "bold"), "")
+    for name, member in sorted(members.items(), key=lambda found: -found[1].correct):
+        table.add_row(name, *_score_cells(member, ""), chances(pair_between(tests, VOTE, name)))
     if floor is not None:
         table.add_row(Text(f"always {floor.letter}", "dim"), "", "", "", Text(share(floor.commonest), "dim"))
         table.add_row(Text("chance", "dim"), "", "", "", Text(share(floor.chance), "dim"))
@@ -63,14 +82,16 @@ def score_table(results: Results, submission: Score, floor: Floor | None) -> Tab
 
 def _score_cells(score: Score, style: str) -> list[Text]:
     numbers = (score.correct, score.total, score.missing)
-    return [Text(f"{number:,}", style) for number in numbers] + [Text(score_text(score), style)]
+    cells = [f"{number:,}" for number in numbers] + [score_text(score), span(score)]
+    return [Text(cell, style) for cell in cells]
 
 
 def vote_lines(result: Aggregation) -> list[str]:
     """How a vote was taken, and what decided its verdicts."""
     manifest = result.manifest
     decided = ", ".join(f"{count} by {level}" for level, count in manifest["decided"].items())
-    lines = [f"{len(result.voters)} members vote: {', '.join(member.name for member in result.voters)}"]
+    method = result.manifest["vote"]["settings"]["method"]
+    lines = [f"{len(result.voters)} members vote, {method}: {', '.join(member.name for member in result.voters)}"]
     lines.append(f"{len(result.verdicts):,} questions: {decided}; {manifest['abstentions']} abstentions")
     missing = manifest["partial"]["missing"]
     if missing:
@@ -82,6 +103,17 @@ def vote_lines(result: Aggregation) -> list[str]:
 def share(value: float | None) -> str:
     """An accuracy with four digits, as the competition gives them."""
     return "-" if value is None else f"{value:.4f}"
+
+
+def span(score: Score | None) -> str:
+    """The 95 % interval of an accuracy, to three digits."""
+    interval = score.interval if score else None
+    return "-" if interval is None else f"{interval.low:.3f}-{interval.high:.3f}"
+
+
+def chances(test: PairedTest | None) -> str:
+    """The p of a test, to two digits."""
+    return "-" if test is None else "<0.001" if test.p < 0.001 else f"{test.p:.2g}"
 
 
 def score_text(score: Score | None) -> str:

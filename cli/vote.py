@@ -10,51 +10,66 @@ from typing import Any
 
 import click
 
+from cli.compare import show_comparison
 from cli.errors import RefusedError
 from cli.exit_codes import ExitCode
 from cli.options import json_option, run_argument
 from cli.screen import console
 from cli.session import Session
-from cli.tables import results_table, score_table, vote_lines
-from nonet.aggregation import Aggregation, aggregate, spec_of
+from cli.tables import results_lines, results_table, score_table, vote_lines
+from nonet.aggregation import Aggregation, aggregate, collect, spec_of
 from nonet.atomic import replace_file
 from nonet.defect import DefectsError
-from nonet.plan import Plan
+from nonet.labelled import labelled
+from nonet.pairs import Pair
+from nonet.plan import Plan, QuestionSet
 from nonet.problem import Problem, split_questions
-from nonet.results import Results, floor_of, results_of
+from nonet.results import Results, floor_of, pairs_with, results_of
 from nonet.rows import read_problems
-from nonet.score import Score, score_rows
+from nonet.score import Score, row_answers, score_answers
 from nonet.submission import read_submission
-from nonet.vote import MissingBallotsError, VoteSpec
+from nonet.vote import METHODS, SELECTIONS, MissingBallotsError, VoteSpec
 
 
 @click.command()
 @run_argument
-@click.option("--method", type=click.Choice(["majority"]), help="how ballots are counted")
-@click.option("--members", type=click.IntRange(min=1), help="how many vote")
-@click.option("--select", metavar="HOW", help="validation (the best), all, or names with commas between")
+@click.option("--method", type=click.Choice(METHODS), help="how ballots are counted")
+@click.option("--weights", type=click.Choice(["log-odds", "accuracy"]), help="what weighted votes weigh by")
+@click.option("--members", type=click.IntRange(min=1), help="how many vote; with --select greedy at most")
+@click.option("--select", metavar="HOW", help="validation (the best), greedy, all, or names with commas between")
 @click.option("--allow-partial/--no-allow-partial", default=None, help="vote although ballots are missing")
 @click.option("--quorum", type=click.IntRange(min=1), help="fewest ballots a question of a partial vote")
+@click.option("--compare", is_flag=True, help="show what every method and selection comes to; writes nothing")
+@click.option("--gold", type=click.Path(path_type=Path, dir_okay=False), help="compare on the test too: its answers")
 @json_option
 @click.pass_obj
 def vote(
     session: Session,
+    /,
     run: str | None,
-    method: str | None,
-    members: int | None,
     select: str | None,
-    allow_partial: bool | None,
-    quorum: int | None,
+    compare: bool,
+    gold: Path | None,
     as_json: bool,
+    **settings: Any,
 ) -> None:
     """Vote again over the ballots of RUN with other settings; what is not given is as in the batch.
 
     Needs no GPU and no fleet. The submission goes into a folder of its own under the run's votes; the run's own
-    submission stays as it is.
+    submission stays as it is. With --compare all methods and selections stand side by side instead, measured on
+    validation; of the settings only --members goes with it.
     """
     plan = session.plan(run)
-    changes = {"method": method, "members": members, "allow_partial": allow_partial, "quorum": quorum}
-    spec = spec_of(plan, **{k: v for k, v in changes.items() if v is not None}, **_selection(plan, select, members))
+    members = settings["members"]
+    given = {name: value for name, value in settings.items() if value is not None}
+    if compare:
+        if select is not None or given.keys() - {"members"}:
+            raise click.UsageError("--compare goes through all methods and selections; only --members goes with it")
+        show_comparison(session, plan, members, read_gold(gold) if gold else (), as_json)
+        return
+    if gold is not None:
+        raise click.UsageError("--gold goes with --compare; `nonet score` scores a submission")
+    spec = spec_of(plan, **given, **_selection(plan, select, members))
     result = voted(session, plan, spec)
     folder = session.home.votes(plan.run) / result.key[:12]
     replace_file(folder / plan.submission, result.submission)
@@ -65,7 +80,7 @@ def vote(
         click.echo(json.dumps(_vote_json(result, found, folder / plan.submission), ensure_ascii=False, indent=1))
         return
     console().print(results_table(found))
-    for line in vote_lines(result):
+    for line in (*vote_lines(result), *results_lines(found)):
         click.echo(line)
     click.echo(f"submission: {folder / plan.submission}")
 
@@ -84,7 +99,7 @@ def _selection(plan: Plan, select: str | None, members: int | None) -> Mapping[s
     """The `select` of a VoteSpec; named members set the number of members too, unless that is given."""
     if select is None:
         return {}
-    if select in ("validation", "all"):
+    if select in SELECTIONS:
         return {"select": select}
     names = tuple(name.strip() for name in select.split(",") if name.strip())
     known = [adapter.name for adapter in plan.adapters]
@@ -100,6 +115,7 @@ def _vote_json(result: Aggregation, found: Results, path: Path) -> dict[str, Any
         "schema": 1,
         "submission": str(path),
         "validation": found.vote_validation,
+        "pairs": [pair.to_json() for pair in found.pairs_validation],
         "manifest": dict(result.manifest),
     }
 
@@ -113,26 +129,46 @@ def _vote_json(result: Aggregation, found: Results, path: Path) -> dict[str, Any
 def score(session: Session, run: str, gold: Path, submission: Path | None, as_json: bool) -> None:
     """Score RUN's submission, and each member's own answers, against GOLD: the test's rows with answers.
 
-    Also what needs no model: always the letter that is commonest in GOLD, and chance.
+    RUN may also be the file of a submission, whoever made it. Beside each accuracy stands its 95 % interval, beside
+    each member the p of McNemar's exact test of the submission against it. Also what needs no model: always the letter
+    that is commonest in GOLD, and chance. --json holds the tests of every two members too.
     """
-    plan = session.plan(run)
     problems = read_gold(gold)
-    rows = read_submission(_submission(session, plan, submission))
-    total = score_rows(rows, problems)
-    if total.missing == total.total:
-        raise RefusedError(f"{gold}: none of its {total.total} questions is answered in {plan.run}", ExitCode.BAD_INPUT)
-    spec = spec_of(plan)
-    found = results_of(session.storage, plan, voted(session, plan, spec), spec, problems)
     floor = floor_of(split_questions(problems))
+    tests: tuple[Pair, ...] = ()
+    members: dict[str, Score] = {}
+    if submission is None and Path(run).is_file():
+        total = _scored(row_answers(read_submission(Path(run))), problems, run)
+    else:
+        plan = session.plan(run)
+        answers = row_answers(read_submission(_submission(session, plan, submission)))
+        total = _scored(answers, problems, plan.run)
+        cells = [cell for cell in plan.cells if session.storage.has(cell.scope, cell.key)]
+        test = labelled(problems, collect(session.storage, cells, QuestionSet.TEST))
+        run, members = plan.run, {a.name: test.score(test.letters_of(a.name)) for a in plan.adapters}
+        tests = pairs_with(test, list(members), answers)
     if as_json:
-        members = {member.name: _score_json(member.test) for member in found.members}
-        floors = None if floor is None else asdict(floor)
-        whole = {"schema": 1, "run": plan.run, "submission": _score_json(total), "members": members, "floor": floors}
+        whole = {
+            "schema": 1,
+            "run": run,
+            "submission": total.to_json(),
+            "members": {name: member.to_json() for name, member in members.items()},
+            "pairs": [pair.to_json() for pair in tests],
+            "floor": None if floor is None else asdict(floor),
+        }
         click.echo(json.dumps(whole, ensure_ascii=False, indent=1))
         return
-    console().print(score_table(found, total, floor))
+    console().print(score_table(total, members, tests, floor))
     if total.extra:
         click.echo(f"{total.extra} answers are for questions that {gold} does not have; they count for nothing")
+
+
+def _scored(answers: Mapping[str, str | None], problems: tuple[Problem, ...], run: str) -> Score:
+    """Raises RefusedError where nothing is answered."""
+    total = score_answers(answers, split_questions(problems))
+    if total.missing == total.total:
+        raise RefusedError(f"none of the {total.total} questions with gold is answered in {run}", ExitCode.BAD_INPUT)
+    return total
 
 
 def read_gold(path: Path) -> tuple[Problem, ...]:
@@ -151,9 +187,3 @@ def _submission(session: Session, plan: Plan, given: Path | None) -> Path:
     if not path.exists():
         raise RefusedError(f"{path} does not exist yet; `nonet status {plan.run}` says why", ExitCode.NOT_FOUND)
     return path
-
-
-def _score_json(found: Score | None) -> dict[str, Any] | None:
-    if found is None:
-        return None
-    return {"correct": found.correct, "total": found.total, "missing": found.missing, "accuracy": found.accuracy}

@@ -161,4 +161,5 @@ def _inference(entry: InferenceEntry) -> InferenceSpec:
 
 def _vote(entry: VoteEntry) -> VoteSpec:
     select = tuple(entry.select) if isinstance(entry.select, list) else entry.select
-    return VoteSpec(entry.method, entry.members, select, entry.allow_partial, entry.quorum)
+    weights = entry.weights or "log-odds"
+    return VoteSpec(entry.method, entry.members, select, entry.allow_partial, entry.quorum, weights)

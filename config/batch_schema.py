@@ -21,6 +21,7 @@ from pydantic import (
 
 from nonet.prompt import PREFIX, SYSTEM
 from nonet.recipe import TARGETS, Recipe
+from nonet.vote import SELECTIONS, Method
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 SCHEMA_URI = "https://json-schema.org/draft/2020-12/schema"
@@ -150,29 +151,38 @@ class InferenceEntry(Entry):
 
 
 def _select(value: object) -> object:
-    if value in ("validation", "all"):
+    if value in SELECTIONS:
         return value
     if isinstance(value, list) and value and all(isinstance(name, str) for name in value):
         return value
-    raise ValueError("must be validation, all, or a list of mix names")
+    raise ValueError("must be validation, greedy, all, or a list of mix names")
 
 
 _SELECT_SCHEMA: dict[str, Any] = {
     "anyOf": [
-        {"enum": ["validation", "all"]},
+        {"enum": ["validation", "greedy", "all"]},
         {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True},
     ],
-    "description": "which members vote: the best on validation, all, or these mixes",
+    "description": "which members vote: the best on validation, a greedily grown ensemble, all, or these mixes",
 }
 
 
 class VoteEntry(Entry):
     """How ballots become answers."""
 
-    method: Literal["majority"] = Field("majority", description="majority: most votes; ties by log-probability")
-    members: int | None = Field(None, ge=1, description="how many members vote; null: all that select gives")
+    method: Method = Field(
+        "majority",
+        description="majority: most votes; weighted: votes weighed by validation; soft: mean log-probability; "
+        "soft-calibrated: the same after temperature calibration on validation",
+    )
+    members: int | None = Field(
+        None, ge=1, description="how many members vote, with select: greedy at most; null: all that select gives"
+    )
     select: Annotated[Any, PlainValidator(_select), WithJsonSchema(_SELECT_SCHEMA)] = Field(
-        "all", description="validation (the best members), all, or a list of mix names"
+        "all", description="validation (the best members), greedy, all, or a list of mix names"
+    )
+    weights: Literal["log-odds", "accuracy"] | None = Field(
+        None, description="of method: weighted: log-odds of the accuracy on validation (the default), or the accuracy"
     )
     allow_partial: bool = Field(False, description="true: vote although ballots are missing; needs quorum")
     quorum: int | None = Field(None, ge=1, description="fewest ballots a question; only with allow_partial")

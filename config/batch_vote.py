@@ -8,6 +8,7 @@ from __future__ import annotations
 from config.batch_defect import nearest
 from config.batch_schema import VoteEntry
 from config.batch_yaml import Document, KeyPath
+from nonet.vote import SOFT
 
 
 def check_vote(document: Document) -> None:
@@ -21,19 +22,20 @@ def check_vote(document: Document) -> None:
     if entry.members is not None and names and entry.members > voters:
         remedy = f"Write at most {voters}, or add mixes."
         document.refuse(("vote", "members"), str(entry.members), f"only {voters} can vote", remedy)
-    elif entry.members is not None and entry.members < voters and entry.select != "validation":
+    elif entry.members is not None and entry.members < voters and entry.select not in ("validation", "greedy"):
         remedy = "Write select: validation to let the best vote, or leave members out."
         message = f"select gives {voters} members, not {entry.members}"
         document.refuse(("vote", "members"), str(entry.members), message, remedy)
+    _check_method(document, entry)
     _check_quorum(document, entry, entry.members or voters)
 
 
 def _check_select(document: Document, select: object, names: list[str]) -> int:
     """How many members `select` can give."""
     path: KeyPath = ("vote", "select")
-    if select == "validation" and document.value.get("validation") is None:
+    if select in ("validation", "greedy") and document.value.get("validation") is None:
         remedy = "Add a validation section, or select all, or a list of mix names."
-        document.refuse(path, "validation", "there is no validation to select by", remedy)
+        document.refuse(path, str(select), "there is no validation to select by", remedy)
     if not isinstance(select, list):
         return len(names)
     for at, name in enumerate(select):
@@ -43,6 +45,21 @@ def _check_select(document: Document, select: object, names: list[str]) -> int:
         if name in select[:at]:
             document.refuse((*path, at), repr(name), "the mix is named twice", "Name each mix once.")
     return len(select)
+
+
+def _check_method(document: Document, entry: VoteEntry) -> None:
+    path: KeyPath = ("vote", "method")
+    if entry.method in ("weighted", "soft-calibrated") and document.value.get("validation") is None:
+        remedy = "Add a validation section, or vote by majority or soft."
+        document.refuse(path, entry.method, "there is no validation to fit it on", remedy)
+    if entry.method in SOFT and document.text_at("inference", "answer") == "text":
+        remedy = "Vote by majority or weighted, or write answer: letter."
+        document.refuse(path, entry.method, "a reply in text has no log-probabilities to add up", remedy)
+    if entry.weights is not None and entry.method != "weighted":
+        remedy = "Remove it, or write method: weighted."
+        document.refuse(
+            ("vote", "weights"), entry.weights, f"method {entry.method} weighs nobody by validation", remedy
+        )
 
 
 def _check_quorum(document: Document, entry: VoteEntry, members: int) -> None:

@@ -11,26 +11,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from nonet.ballot import Ballot
+from nonet.ballot import Ballot, Ballots
+from nonet.crossfit import Estimate, estimate
 from nonet.key import SCHEMA, digest
+from nonet.labelled import Labelled, labelled
 from nonet.plan import GOLD, Cell, Plan, QuestionSet
 from nonet.problem import Problem
 from nonet.rows import read_problems
 from nonet.storage import Storage
 from nonet.submission import submission_bytes
-from nonet.vote import Member, Verdict, VoteSpec, choose_members, tally
-
-Ballots = Mapping[str, Mapping[str, Ballot]]
-"""Member name → question id → ballot."""
+from nonet.vote import Member, Verdict, VoteSpec, tally
+from nonet.voters import choose_voters, measured
 
 
 @dataclass(frozen=True, slots=True)
 class Aggregation:
-    """What the ballots of a run come to. `members` is every candidate by merit, `voters` those that voted."""
+    """What the ballots of a run come to. `members` is every candidate in the plan's order, `voters` those that voted
+    with their weights, `validation` what the same vote comes to on the validation questions.
+    """
 
     key: str
     members: tuple[Member, ...]
     voters: tuple[Member, ...]
+    validation: Estimate
     verdicts: tuple[Verdict, ...]
     submission: bytes
     manifest: Mapping[str, Any]
@@ -45,14 +48,16 @@ def aggregate(storage: Storage, plan: Plan, spec: VoteSpec) -> Aggregation:
     present, missing = _by_presence(storage, plan)
     cast = collect(storage, present, QuestionSet.TEST)
     test = _problems(storage, plan, QuestionSet.TEST.value)
-    members = measure(plan, collect(storage, present, QuestionSet.VALIDATION), gold_of(storage, plan))
-    voters = choose_members(spec, members)
+    known = validated(storage, plan, present)
+    members = measured([adapter.name for adapter in plan.adapters], known)
+    voters = choose_voters(spec, members, known)
     questions = [(q.id, q.letters) for p in test for q in p.questions]
     verdicts = tally(questions, cast, voters, spec)
     key = plan.vote_key(_json(asdict(spec)), present)
     submission = submission_bytes(test, verdicts)
-    manifest = _manifest(plan, spec, key, members, voters, verdicts, submission, missing)
-    return Aggregation(key, members, voters, verdicts, submission, manifest)
+    validation = estimate(spec, members, voters, known)
+    manifest = _manifest(plan, spec, key, members, voters, validation, verdicts, submission, missing)
+    return Aggregation(key, members, voters, validation, verdicts, submission, manifest)
 
 
 def current_key(storage: Storage, plan: Plan, spec: VoteSpec) -> str:
@@ -75,22 +80,9 @@ def collect(storage: Storage, cells: Iterable[Cell], questions: QuestionSet) -> 
     return cast
 
 
-def gold_of(storage: Storage, plan: Plan) -> dict[str, str]:
-    """Gold letters of the validation questions, by question id."""
-    problems = _problems(storage, plan, GOLD)
-    return {q.id: q.gold for p in problems for q in p.questions if q.gold is not None}
-
-
-def measure(plan: Plan, cast: Ballots, gold: Mapping[str, str]) -> tuple[Member, ...]:
-    """Every adapter as a member with its accuracy on validation, None where it has no ballots there."""
-    members = []
-    for adapter in plan.adapters:
-        ballots = cast.get(adapter.name, {})
-        known = [q for q in gold if q in ballots]
-        right = sum(ballots[q].letter == gold[q] for q in known)
-        complete = bool(gold) and len(known) == len(gold)
-        members.append(Member(adapter.name, right / len(gold) if complete else None))
-    return tuple(members)
+def validated(storage: Storage, plan: Plan, cells: Iterable[Cell]) -> Labelled:
+    """The validation questions of `plan` with their gold and the ballots of `cells` on them; raises DamagedError."""
+    return labelled(_problems(storage, plan, GOLD), collect(storage, cells, QuestionSet.VALIDATION))
 
 
 def spec_of(plan: Plan, **changes: Any) -> VoteSpec:
@@ -120,6 +112,7 @@ def _manifest(
     key: str,
     members: Sequence[Member],
     voters: Sequence[Member],
+    validation: Estimate,
     verdicts: Sequence[Verdict],
     submission: bytes,
     missing: Sequence[Cell],
@@ -135,12 +128,17 @@ def _manifest(
             "questions": len(verdicts),
             "rows": submission.count(b"\n"),
         },
-        "vote": {"key": key, "settings": _json(asdict(spec)), "voters": [m.name for m in voters]},
+        "vote": {"key": key, "settings": _json(asdict(spec)), "voters": _voters(voters)},
+        "validation": validation.to_json(),
         "members": [{"name": m.name, "key": keys[m.name], "validation": m.validation} for m in members],
         "decided": dict(sorted(levels.items())),
         "abstentions": sum(v.abstentions for v in verdicts),
         "partial": {"allowed": spec.allow_partial, "quorum": spec.quorum, "missing": [c.name for c in missing]},
     }
+
+
+def _voters(voters: Sequence[Member]) -> list[dict[str, Any]]:
+    return [{"name": m.name, "weight": m.weight, "temperature": m.temperature} for m in voters]
 
 
 def _json(value: Any) -> Any:

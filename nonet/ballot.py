@@ -82,3 +82,7 @@ class Ballot:
             tuple(float(value) for value in logprobs),
             None if reason is None else AbstentionReason(reason),
         )
+
+
+Ballots = Mapping[str, Mapping[str, Ballot]]
+"""Member name → question id → ballot."""

@@ -6,36 +6,60 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nonet.aggregation import Aggregation, Ballots, collect, gold_of
+from nonet.aggregation import Aggregation, collect, validated
+from nonet.crossfit import Estimate, answers_of
+from nonet.labelled import Labelled, labelled
+from nonet.pairs import VOTE, Pair, pairs_of
 from nonet.plan import Plan, QuestionSet
-from nonet.problem import LETTERS, Problem, Question, split_questions
-from nonet.rows import read_problems
-from nonet.score import Score, score_answers
+from nonet.problem import LETTERS, Problem, Question
+from nonet.score import Score
 from nonet.storage import Storage
-from nonet.vote import VoteSpec, tally
+from nonet.vote import VoteSpec
 
 
 @dataclass(frozen=True, slots=True)
 class MemberResult:
-    """One adapter: its accuracy on validation (None: unknown) and its score on gold (None: no gold given)."""
+    """One adapter, its `weight` in the vote (None: it does not vote), its score on validation (None: unknown) and on
+    gold (None: no gold given).
+    """
 
     name: str
     sources: tuple[str, ...]
     rows: int
     questions: int
     steps: int
-    votes: bool
-    validation: float | None
+    weight: float | None
+    validated: Score | None
     test: Score | None
+
+    @property
+    def votes(self) -> bool:
+        return self.weight is not None
+
+    @property
+    def validation(self) -> float | None:
+        """Accuracy on validation."""
+        return self.validated.accuracy if self.validated else None
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """Members by merit, then the vote over them on the same questions."""
+    """Members by merit, then the vote over them on the same questions.
+
+    `estimate` holds the vote on validation, naive and cross-fitted. The pairs are every two of members and vote
+    (`nonet.pairs.VOTE`), on validation and on gold; () where there is none.
+    """
 
     members: tuple[MemberResult, ...]
-    vote_validation: float | None
+    estimate: Estimate
     vote_test: Score | None
+    pairs_validation: tuple[Pair, ...] = ()
+    pairs_test: tuple[Pair, ...] = ()
+
+    @property
+    def vote_validation(self) -> float | None:
+        """Accuracy of the vote on validation by the voters that were chosen on it."""
+        return self.estimate.naive.accuracy if self.estimate.naive else None
 
     @property
     def best(self) -> MemberResult | None:
@@ -52,56 +76,39 @@ def results_of(
     Raises nonet.storage.DamagedError.
     """
     cells = [cell for cell in plan.cells if storage.has(cell.scope, cell.key)]
-    cast = collect(storage, cells, QuestionSet.TEST)
-    measured = collect(storage, cells, QuestionSet.VALIDATION)
+    known = validated(storage, plan, cells)
+    asked = labelled(gold, collect(storage, cells, QuestionSet.TEST))
     planned = {adapter.name: adapter for adapter in plan.adapters}
-    voters = {member.name for member in result.voters}
-    questions = split_questions(gold)
-    members = []
-    for member in result.members:
-        adapter = planned[member.name]
-        members.append(
-            MemberResult(
-                name=member.name,
-                sources=adapter.sources,
-                rows=adapter.rows,
-                questions=adapter.questions,
-                steps=adapter.steps,
-                votes=member.name in voters,
-                validation=member.validation,
-                test=member_score(cast, member.name, questions) if questions else None,
-            )
+    weights = {member.name: member.weight for member in result.voters}
+    names = [member.name for member in sorted(result.members, key=lambda member: (-member.merit, member.name))]
+    members = tuple(
+        MemberResult(
+            name=name,
+            sources=planned[name].sources,
+            rows=planned[name].rows,
+            questions=planned[name].questions,
+            steps=planned[name].steps,
+            weight=weights.get(name),
+            validated=known.score(known.letters_of(name)) if known.complete([name]) else None,
+            test=asked.score(asked.letters_of(name)) if asked.gold else None,
         )
-    merit = sorted(members, key=lambda found: (-(found.validation if found.validation is not None else -1), found.name))
-    answers: dict[str, str | None] = {verdict.question_id: verdict.letter for verdict in result.verdicts}
-    vote_test = score_answers(answers, questions) if questions else None
-    return Results(tuple(merit), _validated(storage, plan, measured, result, spec), vote_test)
+        for name in names
+    )
+    voted = {verdict.question_id: verdict.letter for verdict in result.verdicts}
+    complete = known.complete([member.name for member in result.voters])
+    return Results(
+        members,
+        result.validation,
+        asked.score(voted) if asked.gold else None,
+        pairs_with(known, names, answers_of(spec, result.voters, known)) if complete else (),
+        pairs_with(asked, names, voted),
+    )
 
 
-def member_score(cast: Ballots, name: str, questions: Sequence[Question]) -> Score:
-    """The score of one member's own answers to `questions`; an abstention is wrong."""
-    known = {question.id for question in questions}
-    ballots = cast.get(name, {})
-    return score_answers({found: ballot.letter for found, ballot in ballots.items() if found in known}, questions)
-
-
-def _validated(storage: Storage, plan: Plan, cast: Ballots, result: Aggregation, spec: VoteSpec) -> float | None:
-    """Accuracy of the vote on the validation questions; None where there are none, or ballots are missing there."""
-    gold = gold_of(storage, plan)
-    letters = {q.id: q.letters for q in validation_questions(storage, plan) if q.id in gold}
-    complete = all(question in cast.get(voter.name, {}) for voter in result.voters for question in letters)
-    if not letters or not complete:
-        return None
-    verdicts = tally(list(letters.items()), cast, result.voters, spec)
-    return sum(verdict.letter == gold[verdict.question_id] for verdict in verdicts) / len(letters)
-
-
-def validation_questions(storage: Storage, plan: Plan) -> tuple[Question, ...]:
-    """The validation questions of a run; raises DamagedError, ValueError."""
-    name = plan.inputs[QuestionSet.VALIDATION]
-    storage.read_input(name)
-    problems, _ = read_problems(storage.home.input(name), labelled=False)
-    return split_questions(problems)
+def pairs_with(known: Labelled, names: Sequence[str], voted: Mapping[str, str | None]) -> tuple[Pair, ...]:
+    """Every two of the vote and those of `names` that have answered every question; the vote first."""
+    answers = {name: known.letters_of(name) for name in names if known.complete([name])}
+    return pairs_of({VOTE: voted, **answers}, known.gold)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nonet.problem import Problem, Question, split_questions
+from nonet.statistics import Interval, wilson
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,17 @@ class Score:
         """correct / total, 0..1; None where nothing could be scored."""
         return self.correct / self.total if self.total else None
 
+    @property
+    def interval(self) -> Interval | None:
+        """Wilson's 95 % interval of the accuracy; None where nothing could be scored."""
+        return wilson(self.correct, self.total)
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"accuracy", "interval": [low, high], "correct", "total", "missing"}`; null for what is None."""
+        interval = None if self.interval is None else [self.interval.low, self.interval.high]
+        counts = {"correct": self.correct, "total": self.total, "missing": self.missing}
+        return {"accuracy": self.accuracy, "interval": interval, **counts}
+
 
 def score_answers(answers: Mapping[str, str | None], questions: Iterable[Question]) -> Score:
     """Score letters by question id (None: an abstention, as good as missing) against the gold of
@@ -40,8 +52,8 @@ def score_answers(answers: Mapping[str, str | None], questions: Iterable[Questio
     return Score(correct, len(gold), missing, extra)
 
 
-def score_rows(rows: Iterable[Mapping[str, Any]], gold_problems: Iterable[Problem]) -> Score:
-    """Score a submission's rows (see `nonet.submission.read_submission`), in whatever order they come.
+def row_answers(rows: Iterable[Mapping[str, Any]]) -> dict[str, str | None]:
+    """Letters by question id from a submission's rows (see `nonet.submission.read_submission`), in whatever order.
 
     Raises ValueError where two rows have one id.
     """
@@ -53,4 +65,9 @@ def score_rows(rows: Iterable[Mapping[str, Any]], gold_problems: Iterable[Proble
         seen.add(row["id"])
         for index, entry in enumerate(row["questions"]):
             answers[f"{row['id']}#{index}"] = entry["answer"]
-    return score_answers(answers, split_questions(gold_problems))
+    return answers
+
+
+def score_rows(rows: Iterable[Mapping[str, Any]], gold_problems: Iterable[Problem]) -> Score:
+    """Score a submission's rows; raises ValueError where two have one id."""
+    return score_answers(row_answers(rows), split_questions(gold_problems))

@@ -1,24 +1,34 @@
 """The vote: ballots counted into verdicts.
 
-Knows who votes, how ties break and at which level. Knows no file: submissions are in `nonet.submission`.
+Knows how ballots are counted, how ties break and at which level. Who votes, and what a ballot weighs, is decided in
+`nonet.voters`. Knows no file: submissions are in `nonet.submission`.
 
-Levels, each only for what the one before left tied: most votes; the highest sum of log-probabilities over all
-ballots that hold them; the ballot of the better member on validation; the earlier letter. The order in
-which members are listed decides nothing.
+Levels, each only for what the one before left tied: most votes, by weight (a soft vote begins with the next); the
+highest weighted sum of log-probabilities over all ballots that hold them; the ballot of the better member on
+validation; the earlier letter. The order in which members are listed decides nothing.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
-from typing import Literal
+from typing import Literal, get_args
 
 from nonet.ballot import Ballot
 
 IDS_SHOWN = 5
+Method = Literal["majority", "weighted", "soft", "soft-calibrated"]
+METHODS: tuple[Method, ...] = get_args(Method)
+SELECTIONS = ("validation", "greedy", "all")
+"""Ways of selecting members other than by name."""
+SOFT: tuple[Method, ...] = ("soft", "soft-calibrated")
+"""Methods that add up log-probabilities instead of votes."""
+DIGITS = 6
+"""Decimals of a margin."""
 
 
 class Level(StrEnum):
@@ -32,29 +42,45 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An adapter that votes, and its accuracy on validation (0..1), None where unknown."""
+    """An adapter that votes, and its accuracy on validation (0..1), None where unknown.
+
+    `weight` (above 0) is what its ballot counts for; its log-probabilities are divided by `temperature` and
+    normalised again before they are summed.
+    """
 
     name: str
     validation: float | None = None
+    weight: float = 1.0
+    temperature: float = 1.0
+
+    @property
+    def merit(self) -> float:
+        """Accuracy on validation; below all others where unknown."""
+        return -1.0 if self.validation is None else self.validation
 
 
 @dataclass(frozen=True, slots=True)
 class VoteSpec:
-    """How to vote: `members` voters (None: all), selected by validation, all, or by name; a `quorum` of
-    ballots a question where `allow_partial`.
+    """How to vote: `members` voters (None: all; for select "greedy" at most so many), selected by validation,
+    greedily, all, or by name; `weights` of the method "weighted"; a `quorum` of ballots a question where
+    `allow_partial`.
     """
 
-    method: Literal["majority"] = "majority"
+    method: Method = "majority"
     members: int | None = None
-    select: Literal["validation", "all"] | tuple[str, ...] = "all"
+    select: Literal["validation", "greedy", "all"] | tuple[str, ...] = "all"
     allow_partial: bool = False
     quorum: int | None = None
+    weights: Literal["log-odds", "accuracy"] = "log-odds"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The answer to one question, the level that decided it, `votes` by letter (only letters with votes), the
-    number of abstentions, and of members without a ballot (0 unless the vote is partial).
+    """The answer to one question, the level that decided it, `votes` by letter (ballots, whatever they weigh; only
+    letters with votes), the number of abstentions, and of members without a ballot (0 unless the vote is partial).
+
+    `margin` (0..1) is how far the letter is ahead of the next one: in shares of the weight of all ballots cast; in
+    a soft vote, in probabilities under the mean log-probability. Where a tie was broken it is 0.
     """
 
     question_id: str
@@ -63,6 +89,11 @@ class Verdict:
     votes: dict[str, int]
     abstentions: int
     missing: int = 0
+    margin: float = 0.0
+
+
+Cast = Sequence[tuple[Member, Ballot]]
+"""The ballots on one question, with who cast them."""
 
 
 class MissingBallotsError(ValueError):
@@ -71,37 +102,6 @@ class MissingBallotsError(ValueError):
     def __init__(self, missing: Mapping[str, tuple[str, ...]], why: str) -> None:
         self.missing = dict(missing)
         super().__init__(why)
-
-
-def choose_members(spec: VoteSpec, members: Sequence[Member]) -> tuple[Member, ...]:
-    """The members that vote, in order of merit: by validation, best first, then by name.
-
-    Raises ValueError where a name is unknown or there are fewer than `spec.members`; and, for select
-    "validation" with fewer seats than members, where a member has no validation score (a partial vote ranks
-    it last instead).
-    """
-    if isinstance(spec.select, tuple):
-        by_name = {member.name: member for member in members}
-        unknown = [name for name in spec.select if name not in by_name]
-        if unknown:
-            raise ValueError(f"no such members to select: {', '.join(unknown)}; there are {', '.join(by_name)}")
-        members = [by_name[name] for name in dict.fromkeys(spec.select)]
-    ranked = sorted(members, key=lambda member: (-_merit(member), member.name))
-    seats = len(ranked) if spec.members is None else spec.members
-    if not ranked or seats > len(ranked):
-        raise ValueError(f"{seats} members are to vote, but there are {len(ranked)}")
-    if seats == len(ranked):
-        return tuple(ranked)
-    if spec.select != "validation":
-        raise ValueError(f"{seats} members are to vote, but select gives {len(ranked)}: select by validation")
-    unscored = [member.name for member in ranked if member.validation is None]
-    if unscored and not spec.allow_partial:
-        raise ValueError(f"cannot select by validation: no score for {', '.join(unscored)}; finish their validation")
-    return tuple(ranked[:seats])
-
-
-def _merit(member: Member) -> float:
-    return -1.0 if member.validation is None else member.validation
 
 
 def missing_ballots(
@@ -127,16 +127,18 @@ def tally(
     spec: VoteSpec,
 ) -> tuple[Verdict, ...]:
     """One verdict per question, in order. `questions` are (question id, its letters); `ballots` by member
-    name and question id; `members` those that vote (see `choose_members`).
+    name and question id; `members` those that vote (see `nonet.voters`).
 
     Raises MissingBallotsError where a member has no ballot for a question; in a partial vote, where a
     question has fewer than `spec.quorum` ballots. Raises ValueError for a ballot that does not fit its
-    question, repeated members or questions, no members, and a partial vote without quorum.
+    question or that a soft vote cannot count, repeated members or questions, no members, a weight or temperature
+    that is not above 0, and a partial vote without quorum.
     """
     _check(questions, members, spec)
     _check_complete(questions, ballots, members, spec)
-    ranked = sorted(members, key=lambda member: (-_merit(member), member.name))
-    return tuple(_decide(question_id, letters, ballots, ranked) for question_id, letters in questions)
+    ranked = sorted(members, key=lambda member: (-member.merit, member.name))
+    soft = spec.method in SOFT
+    return tuple(_decide(question_id, letters, ballots, ranked, soft) for question_id, letters in questions)
 
 
 def _check(questions: Sequence[tuple[str, str]], members: Sequence[Member], spec: VoteSpec) -> None:
@@ -144,6 +146,9 @@ def _check(questions: Sequence[tuple[str, str]], members: Sequence[Member], spec
         raise ValueError("a vote needs a member")
     if len({member.name for member in members}) < len(members):
         raise ValueError(f"a member would vote twice: {', '.join(member.name for member in members)}")
+    for member in members:
+        if not (member.weight > 0 and member.temperature > 0):
+            raise ValueError(f"{member.name}: weight {member.weight}, temperature {member.temperature}: not above 0")
     if len({question_id for question_id, _ in questions}) < len(questions):
         raise ValueError("a question would be decided twice: question ids repeat")
     if spec.allow_partial and (spec.quorum is None or not 1 <= spec.quorum <= len(members)):
@@ -180,21 +185,57 @@ def _check_complete(
 
 
 def _decide(
-    question_id: str, letters: str, ballots: Mapping[str, Mapping[str, Ballot]], ranked: Sequence[Member]
+    question_id: str,
+    letters: str,
+    ballots: Mapping[str, Mapping[str, Ballot]],
+    ranked: Sequence[Member],
+    soft: bool,
 ) -> Verdict:
     cast = [
         (member, ballots[member.name][question_id]) for member in ranked if question_id in ballots.get(member.name, {})
     ]
     for member, ballot in cast:
-        _check_ballot(member, ballot, question_id, letters)
-    counts = {letter: sum(ballot.letter == letter for _, ballot in cast) for letter in letters}
-    letter, level = _winner(letters, counts, cast)
-    votes = {letter: count for letter, count in counts.items() if count}
-    abstentions = sum(ballot.letter is None for _, ballot in cast)
-    return Verdict(question_id, letter, level, votes, abstentions, len(ranked) - len(cast))
+        _check_ballot(member, ballot, question_id, letters, soft)
+    weights = {a: math.fsum(member.weight for member, ballot in cast if ballot.letter == a) for a in letters}
+    sums = _summed(letters, cast)
+    letter, level = _winner(letters, None if soft else weights, sums, cast)
+    shares = _probabilities(sums, cast) if soft else _shares(weights, cast)
+    margin = max(0.0, shares[letter] - max(share for a, share in shares.items() if a != letter))
+    counts = Counter(ballot.letter for _, ballot in cast)
+    votes = {a: counts[a] for a in letters if counts[a]}
+    return Verdict(question_id, letter, level, votes, counts[None], len(ranked) - len(cast), round(margin, DIGITS))
 
 
-def _check_ballot(member: Member, ballot: Ballot, question_id: str, letters: str) -> None:
+def _summed(letters: str, cast: Cast) -> dict[str, float]:
+    """Weighted sum of the log-probabilities by letter; ballots without them add nothing."""
+    held = [(member, tempered(ballot.logprobs, member.temperature)) for member, ballot in cast if ballot.logprobs]
+    return {a: math.fsum(member.weight * values[at] for member, values in held) for at, a in enumerate(letters)}
+
+
+def tempered(logprobs: Sequence[float], temperature: float) -> tuple[float, ...]:
+    """`logprobs` divided by `temperature` and normalised again; as they are at temperature 1."""
+    if temperature == 1.0:
+        return tuple(logprobs)
+    scaled = [value / temperature for value in logprobs]
+    top = max(scaled)
+    total = top + math.log(math.fsum(math.exp(value - top) for value in scaled))
+    return tuple(value - total for value in scaled)
+
+
+def _probabilities(sums: Mapping[str, float], cast: Cast) -> dict[str, float]:
+    """By letter, under the mean log-probability of the ballots that hold any: the geometric mean, normalised."""
+    total = math.fsum(member.weight for member, ballot in cast if ballot.logprobs) or 1.0
+    top = max(sums.values())
+    powers = {a: math.exp((value - top) / total) for a, value in sums.items()}
+    return {a: power / math.fsum(powers.values()) for a, power in powers.items()}
+
+
+def _shares(weights: Mapping[str, float], cast: Cast) -> dict[str, float]:
+    total = math.fsum(member.weight for member, _ in cast)
+    return {a: weight / total for a, weight in weights.items()}
+
+
+def _check_ballot(member: Member, ballot: Ballot, question_id: str, letters: str, soft: bool) -> None:
     place = f"ballot of {member.name} on {question_id}"
     if ballot.question_id != question_id:
         raise ValueError(f"{place} is for {ballot.question_id}")
@@ -202,23 +243,25 @@ def _check_ballot(member: Member, ballot: Ballot, question_id: str, letters: str
         raise ValueError(f"{place} names {ballot.letter!r}, which is not one of {letters}")
     if len(ballot.logprobs) not in (0, len(letters)):
         raise ValueError(f"{place} holds {len(ballot.logprobs)} log-probabilities for {len(letters)} options")
+    if soft and ballot.letter is not None and not ballot.logprobs:
+        raise ValueError(f"{place} holds no log-probabilities, which a soft vote adds up; use majority or weighted")
 
 
-def _winner(letters: str, counts: Mapping[str, int], cast: Sequence[tuple[Member, Ballot]]) -> tuple[str, Level]:
-    tied = [letter for letter in letters if counts[letter] == max(counts.values())]
-    if len(tied) == 1:
-        return tied[0], Level.MAJORITY
-    sums = {
-        letter: math.fsum(ballot.logprobs[letters.index(letter)] for _, ballot in cast if ballot.logprobs)
-        for letter in tied
-    }
-    tied = [letter for letter in tied if sums[letter] == max(sums.values())]
-    if len(tied) == 1:
-        return tied[0], Level.LOGPROB
-    for _, group in groupby(cast, key=lambda pair: _merit(pair[0])):
-        named = [ballot.letter for _, ballot in group]
-        most = max(named.count(letter) for letter in tied)
-        tied = [letter for letter in tied if named.count(letter) == most]
+def _winner(
+    letters: str, weights: Mapping[str, float] | None, sums: Mapping[str, float], cast: Cast
+) -> tuple[str, Level]:
+    """The letter and its level; without `weights` the first level is the log-probability."""
+    tied = list(letters)
+    for level, scores in ((Level.MAJORITY, weights), (Level.LOGPROB, sums)):
+        if scores is not None:
+            most = max(scores[letter] for letter in tied)
+            tied = [letter for letter in tied if scores[letter] == most]
+        if len(tied) == 1:
+            return tied[0], level
+    for _, group in groupby(cast, key=lambda pair: pair[0].merit):
+        weighed = [(ballot.letter, member.weight) for member, ballot in group]
+        of = {letter: math.fsum(weight for named, weight in weighed if named == letter) for letter in tied}
+        tied = [letter for letter in tied if of[letter] == max(of.values())]
         if len(tied) == 1:
             return tied[0], Level.MEMBER
     return tied[0], Level.LETTER
