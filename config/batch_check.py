@@ -14,6 +14,7 @@ import unicodedata
 from pathlib import Path
 
 from config.batch_defect import nearest
+from config.batch_labels import check_labels, check_margin
 from config.batch_schema import InferenceEntry, MixEntry, SourceEntry, ValidationEntry
 from config.batch_vote import check_vote
 from config.batch_yaml import Document, KeyPath
@@ -119,6 +120,7 @@ class Check:
             entry = SourceEntry.sound(value)
             if entry is not None and found is not None:
                 self.sources[name] = Source(name, found, entry.labels)
+                check_labels(self.document, self.sources[name], self.problems_of(name))
 
     def check_alike(self, key: str) -> None:
         """Refuse names that differ in case alone: on some disks and for most readers they are one."""
@@ -171,7 +173,7 @@ class Check:
             entry = MixEntry.sound(value)
             if entry is None:
                 continue
-            uses = tuple(Use(use.source, use.first) for use in entry.use)
+            uses = tuple(Use(use.source, use.first, use.min_margin) for use in entry.use)
             self.mixes[name] = Mix(name, uses, entry.sample, entry.seed, entry.allow_leak)
             self.check_draw(self.mixes[name], whole)
             if whole and self.examples[name]:
@@ -199,7 +201,9 @@ class Check:
             first = use.get("first") if isinstance(use, dict) else None
             if not self.known_source(source, path) or defects or source not in self.sources:
                 whole = False
-            elif type(first) is int and first > len(problems):
+                continue
+            check_margin(self.document, path, source, problems)
+            if type(first) is int and first > len(problems):
                 remedy = f"Write at most {len(problems)}, or leave first out to use all rows."
                 message = f"the source has {len(problems)} rows"
                 self.document.refuse((*path, "first"), str(first), message, remedy)
@@ -212,7 +216,7 @@ class Check:
         self.leaked[mix.name] = leaking_rows(examples, self.test)
         path: KeyPath = ("mixes", mix.name, "use")
         if whole and not examples:
-            remedy = "Use more rows: the validation's stems are left out of every mix."
+            remedy = "Use more rows, or a lower min_margin: the validation's stems are left out of every mix."
             self.document.refuse(path, "no question", "the mix is empty", remedy)
         if self.leaked[mix.name] and not mix.allow_leak:
             told = [f"{'+'.join(leak.trained)} = {'+'.join(leak.tested)}" for leak in self.leaked[mix.name]]

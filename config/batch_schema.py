@@ -19,6 +19,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from nonet.mix import Labels
 from nonet.prompt import PREFIX, SYSTEM
 from nonet.recipe import TARGETS, Recipe
 from nonet.vote import SELECTIONS, Method
@@ -30,6 +31,8 @@ Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Text = Annotated[str, StringConstraints(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 _DEFAULTS = Recipe()
+_FIRST = "only the first so many rows of it"
+_MIN_MARGIN = "only questions whose label has at least this margin, 0 to 1"
 
 
 class Entry(BaseModel):
@@ -64,7 +67,7 @@ class SourceEntry(Entry):
     """A labelled file of rows."""
 
     path: Text = Field(description="JSON Lines file of labelled rows, relative to the batch file")
-    labels: Literal["gold", "model", "human"] = Field(description="who answered: gold, model or human")
+    labels: Labels = Field(description="who answered: gold, model, human, or pseudo (the vote of an earlier run)")
 
 
 class ValidationEntry(Entry):
@@ -79,14 +82,15 @@ class UseEntry(Entry):
     """A source in a mix."""
 
     source: Text = Field(description="name of a source")
-    first: int | None = Field(None, ge=1, description="only the first so many rows of it")
+    first: int | None = Field(None, ge=1, description=_FIRST)
+    min_margin: float | None = Field(None, ge=0, le=1, description=_MIN_MARGIN)
 
 
 def _use(value: object) -> object:
     if isinstance(value, str):
         return {"source": value}
     if not isinstance(value, dict | UseEntry):
-        raise ValueError("must be a source name, or {source: name, first: rows}")
+        raise ValueError("must be a source name, or {source: name, first: rows, min_margin: 0.5}")
     return value
 
 
@@ -99,11 +103,8 @@ _USE_SCHEMA: dict[str, Any] = {
             "required": ["source"],
             "properties": {
                 "source": {"type": "string", "minLength": 1, "description": "name of a source"},
-                "first": {
-                    "type": "integer",
-                    "minimum": 1,
-                    "description": "only the first so many rows of it",
-                },
+                "first": {"type": "integer", "minimum": 1, "description": _FIRST},
+                "min_margin": {"type": "number", "minimum": 0, "maximum": 1, "description": _MIN_MARGIN},
             },
         },
     ]
@@ -114,7 +115,7 @@ class MixEntry(Entry):
     """What one adapter is trained on."""
 
     use: list[Annotated[UseEntry, BeforeValidator(_use), WithJsonSchema(_USE_SCHEMA)]] = Field(
-        min_length=1, description="source names, or {source: name, first: rows}"
+        min_length=1, description="source names, or {source: name, first: rows, min_margin: 0.5}"
     )
     sample: float | None = Field(None, gt=0, le=1, description="part of the mix's questions, above 0 and at most 1")
     seed: Seed = Field(0, description="another seed samples other questions")

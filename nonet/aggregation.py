@@ -47,7 +47,7 @@ def aggregate(storage: Storage, plan: Plan, spec: VoteSpec) -> Aggregation:
     """
     present, missing = _by_presence(storage, plan)
     cast = collect(storage, present, QuestionSet.TEST)
-    test = _problems(storage, plan, QuestionSet.TEST.value)
+    test = problems_of(storage, plan, QuestionSet.TEST.value)
     known = validated(storage, plan, present)
     members = measured([adapter.name for adapter in plan.adapters], known)
     voters = choose_voters(spec, members, known)
@@ -82,7 +82,7 @@ def collect(storage: Storage, cells: Iterable[Cell], questions: QuestionSet) -> 
 
 def validated(storage: Storage, plan: Plan, cells: Iterable[Cell]) -> Labelled:
     """The validation questions of `plan` with their gold and the ballots of `cells` on them; raises DamagedError."""
-    return labelled(_problems(storage, plan, GOLD), collect(storage, cells, QuestionSet.VALIDATION))
+    return labelled(problems_of(storage, plan, GOLD), collect(storage, cells, QuestionSet.VALIDATION))
 
 
 def spec_of(plan: Plan, **changes: Any) -> VoteSpec:
@@ -97,7 +97,8 @@ def _by_presence(storage: Storage, plan: Plan) -> tuple[list[Cell], list[Cell]]:
     return present, [c for c in plan.cells if c.key not in answered[c.scope]]
 
 
-def _problems(storage: Storage, plan: Plan, name: str) -> tuple[Problem, ...]:
+def problems_of(storage: Storage, plan: Plan, name: str) -> tuple[Problem, ...]:
+    """The rows of the input that the plan calls `name`; raises DamagedError, ValueError."""
     digest_ = plan.inputs[name]
     storage.read_input(digest_)
     problems, defects = read_problems(storage.home.input(digest_), labelled=name == GOLD)

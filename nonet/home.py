@@ -44,6 +44,10 @@ class Home:
     def votes(self, run: str) -> Path:
         return self.run(run) / "votes"
 
+    def pseudo(self, run: str) -> Path:
+        """Pseudo-labels of the run's test."""
+        return self.run(run) / "pseudo.jsonl"
+
     def input(self, digest: str) -> Path:
         """A jsonl file under the SHA-256 of its content: mix examples, test and validation rows."""
         return self.root / "inputs" / f"{checked_name(digest)}.jsonl"

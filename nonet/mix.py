@@ -17,12 +17,12 @@ from nonet.problem import LETTERS, Problem
 from nonet.rows import dumps
 from nonet.split import normal_stem
 
-Labels = Literal["gold", "model", "human"]
+Labels = Literal["gold", "model", "human", "pseudo"]
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A labelled file of rows; `labels` says who answered them."""
+    """A labelled file of rows; `labels` says who answered them (pseudo: the vote of an earlier run)."""
 
     name: str
     path: Path
@@ -31,10 +31,13 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A source in a mix: its `first` rows (problems), or all of them where None."""
+    """A source in a mix: its `first` rows (problems), or all of them where None; of these, the questions whose margin
+    is at least `min_margin`.
+    """
 
     source: str
     first: int | None = None
+    min_margin: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +93,9 @@ def draw(
     """Draw a mix's examples, in the order of its sources and their rows.
 
     `exclude_stems` (the validation's) are left out of every source, also where they differ in white space
-    or width. `first` counts the rows of the file, excluded ones included. `sample` then keeps round(sample
-    × questions), at least one, in their order; which ones depends on the seed and the positions alone.
+    or width. `first` counts the rows of the file, excluded ones included; `min_margin` leaves out questions, those
+    without a margin too. `sample` then keeps round(sample × questions), at least one, in their order; which ones
+    depends on the seed and the positions alone.
     Raises KeyError for an unknown source and ValueError for a question without an answer.
     """
     excluded = {normal_stem(stem) for stem in exclude_stems}
@@ -99,17 +103,18 @@ def draw(
     for use in mix.uses:
         for problem in problems_by_source[use.source][: use.first]:
             if normal_stem(problem.stem) not in excluded:
-                examples.extend(_examples(problem, use.source))
+                examples.extend(_examples(problem, use))
     if mix.sample is None:
         return tuple(examples)
     return tuple(examples[position] for position in _sample(len(examples), mix.sample, mix.seed))
 
 
-def _examples(problem: Problem, source: str) -> Iterable[Example]:
+def _examples(problem: Problem, use: Use) -> Iterable[Example]:
     for question in problem.questions:
         if question.gold is None:
-            raise ValueError(f"question {question.id!r} of source {source!r} has no answer to train on")
-        yield Example(question.id, problem.stem, question.text, question.options, question.gold, source)
+            raise ValueError(f"question {question.id!r} of source {use.source!r} has no answer to train on")
+        if use.min_margin is None or (question.margin is not None and question.margin >= use.min_margin):
+            yield Example(question.id, problem.stem, question.text, question.options, question.gold, use.source)
 
 
 def _rank(seed: int, position: int) -> bytes:

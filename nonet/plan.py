@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from nonet.key import SCHEMA, canonical, digest, key_of
+from nonet.mix import Labels
 
 ADAPTERS = "adapters"
 """Storage scope of adapters."""
@@ -44,17 +45,40 @@ class BaseModel:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedUse:
+    """What a mix draws from one source, for people: who answered it (`labels`; `runs` whose votes did, if any),
+    `rows` and `questions` drawn, `leaked` rows among them whose stems are the test's, and the margin asked for.
+    """
+
+    source: str
+    labels: Labels
+    rows: int
+    questions: int
+    leaked: int = 0
+    min_margin: float | None = None
+    runs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedAdapter:
     """One adapter to train: `name` is the mix's; `input` the digest of its examples; counts are for people."""
 
     name: str
     key: str
     input: str
-    sources: tuple[str, ...]
-    rows: int
+    uses: tuple[PlannedUse, ...]
     questions: int
     steps: int
     leaked: int
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the sources that questions were drawn from."""
+        return tuple(use.source for use in self.uses)
+
+    @property
+    def rows(self) -> int:
+        return sum(use.rows for use in self.uses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +196,10 @@ def plan_from_json(data: bytes) -> Plan:
             "use the Nonet that planned it, or submit the batch again with this one"
         )
     raw["base"] = BaseModel(**raw["base"])
-    raw["adapters"] = tuple(PlannedAdapter(**{**a, "sources": tuple(a["sources"])}) for a in raw["adapters"])
+    raw["adapters"] = tuple(PlannedAdapter(**{**a, "uses": tuple(map(_use, a["uses"]))}) for a in raw["adapters"])
     raw["shards"] = tuple(Shard(**{**s, "set": QuestionSet(s["set"])}) for s in raw["shards"])
     return Plan(**raw)
+
+
+def _use(raw: Mapping[str, Any]) -> PlannedUse:
+    return PlannedUse(**{**raw, "runs": tuple(raw["runs"])})

@@ -20,7 +20,8 @@ class Question:
     """One single-choice question: `options` has 2 to 10 texts, lettered by position; two may be the same
     text.
 
-    `gold` is the labelled letter, or None where the row holds no answer.
+    `gold` is the labelled letter, or None where the row holds no answer; `margin` (0..1) how sure that label is,
+    None where the row does not say (see `nonet.vote.Verdict`).
     """
 
     problem_id: str
@@ -28,6 +29,7 @@ class Question:
     text: str
     options: tuple[str, ...]
     gold: str | None = None
+    margin: float | None = None
 
     @property
     def id(self) -> str:
@@ -42,11 +44,15 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One row: a stem (the shared text) and its questions, in the row's order."""
+    """One row: a stem (the shared text) and its questions, in the row's order.
+
+    `run` is the run whose vote answered them, where the labels are pseudo-labels; None for all others.
+    """
 
     id: str
     stem: str
     questions: tuple[Question, ...]
+    run: str | None = None
 
 
 def split_questions(problems: Iterable[Problem]) -> tuple[Question, ...]:

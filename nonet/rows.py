@@ -3,8 +3,9 @@
 Knows the row's shape, and every way in which a file of rows is refused. Knows nothing of mixes or batches.
 
 A row is `{"id", "problem", "questions": [{"question", "options", "answer"}, …]}`; a test row has no
-answers. Further fields are allowed and ignored. Lines end with LF, text is UTF-8 without a byte-order mark.
-Blank lines are skipped.
+answers. A question may say how sure its answer is (`"margin"`, 0 to 1), a row whose vote answered it (`"pseudo":
+{"run", "vote"}`, as `nonet pseudo` writes it). Further fields are allowed and ignored. Lines end with LF, text is
+UTF-8 without a byte-order mark. Blank lines are skipped.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from nonet.problem import LETTERS, Problem, Question
 BOM = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 ID_LENGTH = 200
+PSEUDO = "pseudo"
+"""The field of a row that says whose vote answered it."""
 TEXT_LENGTH = 200_000
 """Most characters of a stem, a question or an option; a prompt holds far fewer, and reading more takes minutes."""
 TO_UTF8 = "Save the file as UTF-8 (for Chinese GBK: iconv -f gb18030 -t utf-8)."
@@ -100,7 +103,7 @@ class _Reader:
         questions = [self.read_question(place, problem_id, index, entry) for index, entry in enumerate(entries or ())]
         if len(self.defects) == before and stem is not None:
             kept = tuple(question for question in questions if question is not None)
-            self.problems.append(Problem(problem_id, stem, kept))
+            self.problems.append(Problem(problem_id, stem, kept, _pseudo_run(row)))
 
     def read_id(self, number: int, row: Mapping[str, Any]) -> str:
         place = f"line {number}"
@@ -140,7 +143,7 @@ class _Reader:
         gold = self.read_answer(f"{place}.answer", entry, len(options) if options is not None else None)
         if text is None or options is None:
             return None
-        return Question(problem_id, index, text, options, gold)
+        return Question(problem_id, index, text, options, gold, _margin(entry))
 
     def read_options(self, place: str, entry: Mapping[str, Any]) -> tuple[str, ...] | None:
         found = self.list_at(place, "options", entry, joint=".")
@@ -225,6 +228,18 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _plain(text: str) -> str:
     return unicodedata.normalize("NFKC", text)
+
+
+def _margin(entry: Mapping[str, Any]) -> float | None:
+    """The margin of a question's answer; a field of that name that holds something else is another's, and ignored."""
+    value = entry.get("margin")
+    return float(value) if isinstance(value, int | float) and value is not True and 0 <= value <= 1 else None
+
+
+def _pseudo_run(row: Mapping[str, Any]) -> str | None:
+    pseudo = row.get(PSEUDO)
+    run = pseudo.get("run") if isinstance(pseudo, dict) else None
+    return run if isinstance(run, str) else None
 
 
 def _is_letter(text: str) -> bool:

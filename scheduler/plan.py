@@ -10,9 +10,11 @@ from typing import Any
 from config.batch import Batch, MixDraw
 from nonet.key import canonical, digest, key_of
 from nonet.mix import content_bytes, examples_bytes
-from nonet.plan import GOLD, BaseModel, Plan, PlannedAdapter, QuestionSet, Shard, named
+from nonet.plan import GOLD, BaseModel, Plan, PlannedAdapter, PlannedUse, QuestionSet, Shard, named
 from nonet.problem import Problem
+from nonet.recipe import Recipe
 from nonet.rows import dumps, problem_row
+from nonet.split import normal_stem
 
 NOT_IN_KEYS = ("checkpoint_every",)
 """Settings of a recipe that do not change the adapter."""
@@ -46,7 +48,7 @@ def draft(batch: Batch, base: BaseModel, engine: str) -> Draft:
         vote=_json(asdict(batch.vote)),
         inputs={name: digest(data) for name, data in rows.items()},
         adapters=tuple(
-            _adapter(name, mix, digest(examples[name]), base, recipe, prompt, batch.recipe.steps(len(mix.examples)))
+            _adapter(mix, _uses(batch, mix), digest(examples[name]), base, batch.recipe, prompt)
             for name, mix in batch.mixes.items()
         ),
         shards=(
@@ -59,25 +61,45 @@ def draft(batch: Batch, base: BaseModel, engine: str) -> Draft:
 
 
 def _adapter(
-    name: str,
-    mix: MixDraw,
+    draw: MixDraw,
+    uses: tuple[PlannedUse, ...],
     examples: str,
     base: BaseModel,
-    recipe: Mapping[str, Any],
+    recipe: Recipe,
     prompt: Mapping[str, Any],
-    steps: int,
 ) -> PlannedAdapter:
     inputs = {
         "base": base.digest,
-        "examples": digest(content_bytes(mix.examples)),
-        "recipe": {k: v for k, v in recipe.items() if k not in NOT_IN_KEYS},
+        "examples": digest(content_bytes(draw.examples)),
+        "recipe": {k: v for k, v in _json(asdict(recipe)).items() if k not in NOT_IN_KEYS},
         "prompt": prompt,
     }
-    rows = len({e.question_id.rsplit("#", 1)[0] + "@" + e.source for e in mix.examples})
-    sources = tuple(dict.fromkeys(e.source for e in mix.examples))
-    return PlannedAdapter(
-        name, key_of("adapter", inputs), examples, sources, rows, len(mix.examples), steps, len(mix.leaked)
-    )
+    count = len(draw.examples)
+    key = key_of("adapter", inputs)
+    return PlannedAdapter(draw.mix.name, key, examples, uses, count, recipe.steps(count), len(draw.leaked))
+
+
+def _uses(batch: Batch, draw: MixDraw) -> tuple[PlannedUse, ...]:
+    """What the examples of a mix were drawn from, source by source; sources of which none was drawn are left out."""
+    leaked = {normal_stem(stem) for stem in draw.leaked}
+    found = []
+    for use in draw.mix.uses:
+        examples = [e for e in draw.examples if e.source == use.source]
+        stems = {e.question_id.rpartition("#")[0]: normal_stem(e.stem) for e in examples}
+        runs = dict.fromkeys(p.run for p in batch.problems[use.source] if p.id in stems and p.run is not None)
+        if examples:
+            found.append(
+                PlannedUse(
+                    source=use.source,
+                    labels=batch.sources[use.source].labels,
+                    rows=len(stems),
+                    questions=len(examples),
+                    leaked=sum(stem in leaked for stem in stems.values()),
+                    min_margin=use.min_margin,
+                    runs=tuple(runs),
+                )
+            )
+    return tuple(found)
 
 
 def _shards(questions: QuestionSet, problems: Sequence[Problem], size: int) -> Iterator[Shard]:

@@ -28,7 +28,7 @@ def ended(outcome: Outcome | None, error_class: ErrorClass | None = None, error:
 
 def run_state(adapters: Sequence[UnitStatus], shards: int = 4, cell: UnitState = UnitState.WAITING) -> RunState:
     """A run with `adapters` and `shards` shards, the first of them validation, every cell in state `cell`."""
-    planned = tuple(PlannedAdapter(a.name, a.key, "d", ("s",), 1, 10, 20, 0) for a in adapters)
+    planned = tuple(PlannedAdapter(a.name, a.key, "d", (), 10, 20, 0) for a in adapters)
     sets = [QuestionSet.VALIDATION, *([QuestionSet.TEST] * (shards - 1))]
     named = tuple(Shard(f"{s}-{i:03d}", s, i, i + 1, 5, f"d{i}") for i, s in enumerate(sets))
     base = BaseModel("m", None, "/m", "d")

@@ -34,7 +34,7 @@ def make_plan(adapters: int = 3, shards: int = 2, **vote: object) -> Plan:
             inference={},
             vote=settings | vote,
             inputs={},
-            adapters=tuple(PlannedAdapter(f"m{i}", f"{i}" * 64, "e" * 64, ("s",), 1, 2, 3, 0) for i in range(adapters)),
+            adapters=tuple(PlannedAdapter(f"m{i}", f"{i}" * 64, "e" * 64, (), 2, 3, 0) for i in range(adapters)),
             shards=tuple(Shard(f"test-{i:03d}", QuestionSet.TEST, i, i + 1, 4, f"s{i}") for i in range(shards)),
             submission="submission.jsonl",
         )

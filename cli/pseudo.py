@@ -1,0 +1,48 @@
+"""`nonet pseudo`: the vote's answers as labels for the next batch. Knows where the file goes and what to say of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cli.errors import RefusedError
+from cli.exit_codes import ExitCode
+from cli.options import run_argument
+from cli.session import Session
+from cli.vote import voted
+from nonet.aggregation import problems_of, spec_of
+from nonet.atomic import replace_file
+from nonet.plan import QuestionSet
+from nonet.pseudo import pseudo_labels
+from nonet.rows import dumps
+
+
+@click.command()
+@run_argument
+@click.option(
+    "--min-margin",
+    metavar="M",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="leave out questions that were decided by less, 0 (a tie) to 1 (all agree)",
+)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="[default: pseudo.jsonl in RUN's folder]")
+@click.pass_obj
+def pseudo(session: Session, run: str | None, min_margin: float, out: Path | None) -> None:
+    """Write RUN's test with the vote's answers as a source for the next batch (labels: pseudo).
+
+    Each question has the margin of its vote; a mix can ask for more: {source: NAME, min_margin: 0.5}. The stems are the
+    test's: a mix of a batch with the same test is refused unless it allows the leak.
+    """
+    plan = session.plan(run)
+    result = voted(session, plan, spec_of(plan))
+    found = pseudo_labels(problems_of(session.storage, plan, QuestionSet.TEST), result, plan.run, min_margin)
+    if not found.rows:
+        raise RefusedError(f"no question of {plan.run} was decided by {min_margin} or more", ExitCode.BAD_INPUT)
+    path = out or session.home.pseudo(plan.run)
+    replace_file(path, dumps(found.rows))
+    left = found.questions - found.kept
+    click.echo(f"{found.kept:,} questions in {len(found.rows):,} rows; {left:,} are below the margin of {min_margin:g}")
+    click.echo(f"source: {{path: {path}, labels: pseudo}}")
