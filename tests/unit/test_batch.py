@@ -260,7 +260,7 @@ def test_a_defect_is_told_with_line_key_value_and_remedy(
         ([("rank: 4", "rank: '4'")], "Write 4 without quotes."),
         ([("rank: 4", "rank: 4.0")], "Write 4."),
         ([("name: small", "name: 2024")], "Write it in quotes."),
-        ([("first: 3", "frist: 3")], "Did you mean 'first'? Known here: first, source."),
+        ([("first: 3", "frist: 3")], "Did you mean 'first'? Known here: first, min_margin, source."),
         ([("rank: 4", "ranks: 4")], "Did you mean 'rank'?"),
         ([("labels: model", "labels: modl")], "Did you mean 'model'?"),
         ([("[official, made]", "[oficial]")], "Did you mean 'official'? Sources here: official, made."),
