@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -13,9 +14,16 @@ FILE_STEPS = ("link", "replace", "unlink", "mkdir", "fsync", "open")
 """Functions of `os` through which the storage is changed."""
 
 
+def fork() -> int:
+    """os.fork, also where the test process has a thread that waits (pytest-xdist's): Python 3.12 warns of that."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
 def in_child(action: Callable[[], None]) -> int:
     """Run `action` in a process of its own; its exit status, negative for a signal."""
-    child = os.fork()
+    child = fork()
     if child == 0:
         code = 1
         try:

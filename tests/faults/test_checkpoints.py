@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from nonet.checkpoint import KEPT, Checkpoint, latest_checkpoint, remove_leftovers, write_checkpoint
+from tests.faults.kills import fork
 
 IDENTITY = "the same training"
 
@@ -19,7 +20,7 @@ def test_stale_process_does_not_harm_the_newer_one(tmp_path: Path) -> None:
     def at(step: int) -> Checkpoint:
         return Checkpoint(step, {"w": torch.full((64, 64), float(step))}, ((step, 1.0, 0.1),))
 
-    stale = os.fork()
+    stale = fork()
     if stale == 0:
         while True:
             for step in range(1, 60, 3):

@@ -18,7 +18,7 @@ from nonet.result import write_result
 from nonet.storage import Published, Storage
 from scheduler.state import Phase
 from tasks.app import make_app
-from tests.faults.kills import FILE_STEPS, dies_at, in_child
+from tests.faults.kills import FILE_STEPS, dies_at, fork, in_child
 from tests.faults.paced import PacedRig, Reference, World
 from tests.promises import check_promises
 from tests.rig import ROOT
@@ -69,14 +69,15 @@ def test_publisher_frozen_in_its_last_moment(tmp_path: Path, moment: str) -> Non
     """Rows 3 and 5: it stands still just before or after it sees that its epoch is current; a newer one begins."""
     storage, attempts = Storage(Home(tmp_path)), Attempts(Home(tmp_path))
     epoch = begin(attempts)
-    child = os.fork()
+    operation = getattr(os, moment)
+
+    def freezing(*arguments: object, **options: object) -> None:
+        setattr(os, moment, operation)  # once
+        os.kill(os.getpid(), signal.SIGSTOP)
+        operation(*arguments, **options)
+
+    child = fork()
     if child == 0:
-        operation = getattr(os, moment)
-
-        def freezing(*arguments: object, **options: object) -> None:
-            os.kill(os.getpid(), signal.SIGSTOP)
-            operation(*arguments, **options)
-
         setattr(os, moment, freezing)
         published = storage.publish(ADAPTERS, KEY, epoch, current=lambda: attempts.is_current(KEY, epoch))
         os._exit(0 if published is Published.STALE else 1)
