@@ -112,6 +112,7 @@ def test_batch_files_made_to_hurt(paced: PacedRig, batch: Path, old: str, new: s
 
 @pytest.mark.parametrize("identifier", ["../../x", "/x", "a/../b", ".hidden", "a\\b", "a\0b", "x" * 5000, "#1"])
 def test_ids_made_to_hurt(tmp_path: Path, identifier: str) -> None:
+    """Row 25: an id is never a path; the defect says what an id may be."""
     path = tmp_path / "rows.jsonl"
     row = {"id": identifier, "problem": "p", "questions": [{"question": "q", "options": ["a", "b"], "answer": "A"}]}
     path.write_text(json.dumps(row) + "\n", encoding="utf-8")
@@ -121,6 +122,7 @@ def test_ids_made_to_hurt(tmp_path: Path, identifier: str) -> None:
 
 
 def test_stem_of_ten_megabytes(tmp_path: Path) -> None:
+    """Row 25: refused for its length, in a defect of a few lines."""
     path = tmp_path / "rows.jsonl"
     question = {"question": "q", "options": ["a", "b"], "answer": "A"}
     path.write_text(json.dumps({"id": "x", "problem": "s" * 10_000_000, "questions": [question]}) + "\n")
