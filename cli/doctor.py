@@ -81,10 +81,16 @@ def _fleet(session: Session) -> Iterator[Finding]:
 
 
 def _workers(session: Session) -> Iterator[Finding]:
+    from kombu.exceptions import OperationalError
+
     from tasks.app import make_app
 
     inspect = make_app(session.redis_url()).control.inspect(timeout=2.0)
-    queues = inspect.active_queues() or {}
+    try:
+        queues = inspect.active_queues() or {}
+    except (redis.RedisError, OperationalError) as error:  # a full Redis refuses the question
+        yield Finding("workers", Health.BAD, f"they cannot be asked: {error}", ExitCode.NO_FLEET)
+        return
     if not queues:
         yield Finding("workers", Health.WARNING, "none answers; `nonet up` or `nonet worker` starts one")
     for name in sorted(queues):
