@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 from functools import cached_property
-from pathlib import Path
 
 import redis
 
@@ -13,6 +12,7 @@ from cli.exit_codes import ExitCode
 from config.settings import NoFleetError, Settings
 from nonet.attempt import Attempts
 from nonet.home import Home
+from nonet.logbook import runs_of
 from nonet.plan import Plan, plan_from_json
 from nonet.storage import Storage
 from scheduler.inflight import RedisInFlight, UnknownInFlight
@@ -56,8 +56,7 @@ class Session:
 
     def runs(self) -> tuple[str, ...]:
         """Ids of all runs, the latest submitted last."""
-        folders = [path.parent for path in self.home.runs.glob("*/plan.json")] if self.home.runs.exists() else []
-        return tuple(folder.name for folder in sorted(folders, key=_submitted))
+        return runs_of(self.storage)
 
     def plan(self, run: str | None) -> Plan:
         """The plan of the run that `run` names: its id, a unique prefix of it, or `latest` (None too).
@@ -128,10 +127,3 @@ def waiting_note(seen: FleetSeen, phase: Phase = Phase.RUNNING) -> str | None:
     if seen is FleetSeen.AWAY:
         return "Redis is away: what waits and who works is not known; the scheduler goes on when it is back"
     return "no fleet is known here: `nonet up` starts one, and its scheduler finds the run by itself"
-
-
-def _submitted(folder: Path) -> tuple[float, str]:
-    """When the run was submitted last: a submit always writes the batch's text again."""
-    text = folder / "batch.yaml"
-    path = text if text.exists() else folder / "plan.json"
-    return path.stat().st_mtime, folder.name

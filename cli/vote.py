@@ -26,9 +26,11 @@ from nonet.plan import Plan, QuestionSet
 from nonet.problem import Problem, split_questions
 from nonet.results import Results, floor_of, pairs_with, results_of
 from nonet.rows import read_problems
+from nonet.run_score import remember_score
 from nonet.score import Score, row_answers, score_answers
 from nonet.submission import read_submission
 from nonet.vote import METHODS, SELECTIONS, MissingBallotsError, VoteSpec
+from nonet.workbook import write_logbook
 
 
 @click.command()
@@ -131,7 +133,8 @@ def score(session: Session, run: str, gold: Path, submission: Path | None, as_js
 
     RUN may also be the file of a submission, whoever made it. Beside each accuracy stands its 95 % interval, beside
     each member the p of McNemar's exact test of the submission against it. Also what needs no model: always the letter
-    that is commonest in GOLD, and chance. --json holds the tests of every two members too.
+    that is commonest in GOLD, and chance. --json holds the tests of every two members too. The scores of RUN's own
+    submission and its members are kept for log.xlsx and the report.
     """
     problems = read_gold(gold)
     floor = floor_of(split_questions(problems))
@@ -146,6 +149,8 @@ def score(session: Session, run: str, gold: Path, submission: Path | None, as_js
         cells = [cell for cell in plan.cells if session.storage.has(cell.scope, cell.key)]
         test = labelled(problems, collect(session.storage, cells, QuestionSet.TEST))
         run, members = plan.run, {a.name: test.score(test.letters_of(a.name)) for a in plan.adapters}
+        if submission is None and remember_score(session.storage, plan, problems, total, members):
+            write_logbook(session.storage)
         tests = pairs_with(test, list(members), answers)
     if as_json:
         whole = {

@@ -48,6 +48,21 @@ class Home:
         """Pseudo-labels of the run's test."""
         return self.run(run) / "pseudo.jsonl"
 
+    def score(self, run: str) -> Path:
+        """What the run scored against gold, once somebody had gold."""
+        return self.run(run) / "score.json"
+
+    def report(self, run: str) -> Path:
+        return self.run(run) / "report.html"
+
+    def manifest(self, run: str, submission: str) -> Path:
+        """What the submission follows from."""
+        return self.submission(run, f"{submission}.manifest.json")
+
+    @property
+    def logbook(self) -> Path:
+        return self.root / "log.xlsx"
+
     def input(self, digest: str) -> Path:
         """A jsonl file under the SHA-256 of its content: mix examples, test and validation rows."""
         return self.root / "inputs" / f"{checked_name(digest)}.jsonl"

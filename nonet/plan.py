@@ -61,7 +61,9 @@ class PlannedUse:
 
 @dataclass(frozen=True, slots=True)
 class PlannedAdapter:
-    """One adapter to train: `name` is the mix's; `input` the digest of its examples; counts are for people."""
+    """One adapter to train: `name` is the mix's; `input` the digest of its examples; the rest is for people: `sample`
+    (None: all) of the questions that the mix uses, drawn by `seed`, and what they come to.
+    """
 
     name: str
     key: str
@@ -70,6 +72,8 @@ class PlannedAdapter:
     questions: int
     steps: int
     leaked: int
+    sample: float | None = None
+    seed: int = 0
 
     @property
     def sources(self) -> tuple[str, ...]:

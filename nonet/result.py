@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from nonet.atomic import replace_file
@@ -23,14 +22,16 @@ Stamp = tuple[tuple[int, int, int], ...]
 def write_result(home: Home, plan: Plan, submission: bytes, manifest: Mapping[str, Any]) -> None:
     """Put the submission and its manifest into the run's folder, each whole; the same result gives the same bytes."""
     replace_file(home.submission(plan.run, plan.submission), submission)
-    replace_file(_manifest(home, plan), json.dumps(manifest, ensure_ascii=False, indent=1).encode() + b"\n")
+    replace_file(
+        home.manifest(plan.run, plan.submission), json.dumps(manifest, ensure_ascii=False, indent=1).encode() + b"\n"
+    )
 
 
 def result_stands(storage: Storage, plan: Plan, key: str) -> bool:
     """Whether the run's folder holds, to the byte, what the committed vote `key` made; raises OSError."""
     try:
         commit = storage.read(VOTES, key)
-        manifest = json.loads(_manifest(storage.home, plan).read_bytes())
+        manifest = json.loads(storage.home.manifest(plan.run, plan.submission).read_bytes())
         submission = storage.home.submission(plan.run, plan.submission).read_bytes()
     except (DamagedError, FileNotFoundError, ValueError):
         return False
@@ -43,12 +44,12 @@ def result_stands(storage: Storage, plan: Plan, key: str) -> bool:
 def result_stamp(storage: Storage, plan: Plan, key: str) -> Stamp | None:
     """The stamp of the result of `plan` and of the vote `key`, None where a file of them is missing."""
     home = storage.home
-    files = (home.submission(plan.run, plan.submission), _manifest(home, plan), home.commits(VOTES) / f"{key}.json")
+    files = (
+        home.submission(plan.run, plan.submission),
+        home.manifest(plan.run, plan.submission),
+        home.commits(VOTES) / f"{key}.json",
+    )
     try:
         return tuple((s.st_mtime_ns, s.st_size, s.st_ino) for s in (file.stat() for file in files))
     except FileNotFoundError:
         return None
-
-
-def _manifest(home: Home, plan: Plan) -> Path:
-    return home.submission(plan.run, f"{plan.submission}.manifest.json")

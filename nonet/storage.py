@@ -105,6 +105,14 @@ class Storage:
             raise DamagedError(f"{path}: {error}; set aside, it will be computed again") from error
         return commit
 
+    def record(self, scope: str, key: str) -> Commit | None:
+        """The commit as its record tells it, its files unseen (an adapter's are large); None when there is none, or
+        a damaged one, which is left for `read` to set aside."""
+        try:
+            return _parse(self._record(scope, key).read_bytes(), scope, key)
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+
     def set_aside(self, scope: str, key: str) -> None:
         """Move the commit record of `key` into quarantine; its files stay where they are for a look."""
         target = self.home.quarantine / f"{scope}.{key}.{uuid.uuid4().hex}.json"

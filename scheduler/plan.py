@@ -75,8 +75,17 @@ def _adapter(
         "prompt": prompt,
     }
     count = len(draw.examples)
-    key = key_of("adapter", inputs)
-    return PlannedAdapter(draw.mix.name, key, examples, uses, count, recipe.steps(count), len(draw.leaked))
+    return PlannedAdapter(
+        name=draw.mix.name,
+        key=key_of("adapter", inputs),
+        input=examples,
+        uses=uses,
+        questions=count,
+        steps=recipe.steps(count),
+        leaked=len(draw.leaked),
+        sample=draw.mix.sample,
+        seed=draw.mix.seed,
+    )
 
 
 def _uses(batch: Batch, draw: MixDraw) -> tuple[PlannedUse, ...]:

@@ -30,10 +30,10 @@ def tidy(storage: Storage, attempts: Attempts, state: RunState) -> None:
         storage.sweep(scope, keys)
     for key in done[ADAPTERS]:
         shutil.rmtree(storage.home.checkpoint(key), ignore_errors=True)
-    plan, home = state.plan, storage.home
-    submission = home.submission(plan.run, plan.submission)
-    manifest = home.submission(plan.run, f"{plan.submission}.manifest.json")
-    for path in (home.plan(plan.run), home.batch_text(plan.run), home.cancelled(plan.run), submission, manifest):
+    home, run, name = storage.home, state.plan.run, state.plan.submission
+    for path in (home.plan(run), home.batch_text(run), home.cancelled(run), home.submission(run, name)):
+        remove_parts(path)
+    for path in (home.manifest(run, name), home.score(run), home.report(run), home.pseudo(run), home.logbook):
         remove_parts(path)
 
 

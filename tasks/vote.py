@@ -13,6 +13,7 @@ from nonet.plan import VOTES, Plan
 from nonet.result import write_result
 from nonet.storage import DamagedError
 from nonet.vote import MissingBallotsError
+from nonet.workbook import write_logbook
 from tasks.claim import Claim, Unit, claimed
 from tasks.context import TaskContext, context_of
 from tasks.fitness import plan_or_rest
@@ -52,6 +53,7 @@ def _decide(context: TaskContext, claim: Claim, unit: Unit, plan: Plan) -> None:
         claim.fail(unit, ErrorClass.STORAGE, CHANGED)
         return
     write_result(context.home, plan, result.submission, result.manifest)
+    _log(context)
     claim.commit(unit, body=body_of(result))
 
 
@@ -63,6 +65,18 @@ def _mend(context: TaskContext, plan: Plan) -> None:
         log.warning("run %s: the result cannot be written again yet: %s", plan.run, error)
         return
     write_result(context.home, plan, result.submission, result.manifest)
+    _log(context)
+
+
+def _log(context: TaskContext) -> None:
+    """Write the logbook, before the commit: a vote that is killed on the way is taken again, and so is this.
+
+    No vote depends on it: whatever goes wrong, the logbook can be made from storage at any time.
+    """
+    try:
+        write_logbook(context.storage)
+    except Exception as error:
+        log.warning("log.xlsx could not be written: %s: %s; `nonet logbook` does it", type(error).__name__, error)
 
 
 def body_of(result: Aggregation) -> dict[str, Any]:
