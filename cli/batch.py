@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,9 @@ from scheduler.submit import submit as submit_draft
 def drafted(session: Session, path: Path) -> tuple[Batch, Draft]:
     """The batch at `path` and what it would be as a run; raises DefectsError, NoBaseError. Writes nothing."""
     batch = load_batch(path)
-    base = identify_base(batch.base.model, batch.base.revision, path.absolute().parent)
-    return batch, draft(batch, base, session.settings.engine)
+    folder = path.absolute().parent
+    models = [identify_base(base.model, base.revision, folder, base.key) for base in batch.bases]
+    return batch, draft(batch, models, session.settings.engine)
 
 
 @click.command()
@@ -45,25 +47,35 @@ def plan(session: Session, batch_file: Path, no_tokens: bool, as_json: bool) -> 
     screen = console(stderr=True)
     with screen.status("reading the batch") if screen.is_terminal else nullcontext():
         batch, found = drafted(session, batch_file)
-        tokens, asked = ({}, None) if no_tokens else _tokens(batch, found.plan)
-        adapters = estimate(session.storage, found.plan, batch, tokens)
+        tokens, asked = ({}, {}) if no_tokens else _tokens(batch, found.plan)
+        adapters = estimate(session.storage, found.plan, tokens)
     if as_json:
         click.echo(json.dumps(_plan_json(found.plan, adapters, asked), ensure_ascii=False, indent=1))
     else:
         _print_plan(found.plan, adapters, asked)
 
 
-def _tokens(batch: Batch, plan: Plan) -> tuple[dict[str, TokenCount], TokenCount]:
-    """Tokens by mix, and of answering test and validation once; raises RefusedError where a question cannot fit."""
-    encode = encoder(Path(plan.base.path), batch.prompt, batch.recipe.max_length)
-    try:
-        mixes = {name: count_examples(encode, mix.examples) for name, mix in batch.mixes.items()}
-        return mixes, count_problems(encode, (*batch.validation, *batch.test))
-    except ValueError as error:
-        raise RefusedError(f"{batch.path}: training.max_length: {error}", ExitCode.BAD_INPUT) from error
+Asked = Mapping[str, TokenCount]
+"""Tokens of answering test and validation once, by base; empty where they are not counted."""
 
 
-def _print_plan(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: TokenCount | None) -> None:
+def _tokens(batch: Batch, plan: Plan) -> tuple[dict[str, TokenCount], Asked]:
+    """Tokens by adapter, and of the questions; raises RefusedError where a question cannot fit."""
+    adapters: dict[str, TokenCount] = {}
+    asked: dict[str, TokenCount] = {}
+    for base, given in zip(plan.bases, batch.bases, strict=True):
+        encode = encoder(Path(base.model.path), batch.prompt, given.recipe.max_length)
+        try:
+            counted = [count_examples(encode, mix.examples) for mix in batch.mixes.values()]
+            asked[base.name] = count_problems(encode, (*batch.validation, *batch.test))
+        except ValueError as error:
+            of_base = f" of {given.key}" if base.name else ""
+            raise RefusedError(f"{batch.path}: training.max_length{of_base}: {error}", ExitCode.BAD_INPUT) from error
+        adapters |= {a.name: count for a, count in zip(plan.adapters_of(base), counted, strict=True)}
+    return adapters, asked
+
+
+def _print_plan(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: Asked) -> None:
     screen = console()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("adapter", no_wrap=True)
@@ -78,8 +90,8 @@ def _print_plan(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: TokenC
         numbers = (str(adapter.rows), f"{adapter.questions:,}", *figures, f"{adapter.steps:,}")
         table.add_row(adapter.name, *numbers, leaked, ", ".join(adapter.sources), _reused(found))
     screen.print(f"run      {plan.run}")
-    screen.print(f"base     {plan.base.model}  {plan.base.digest[:12]}")
-    screen.print(f"engine   {plan.engine}, answer: {plan.inference['answer']}")
+    for line in _bases(plan):
+        screen.print(line)
     sets = ", ".join(
         f"{len(shards)} of {name}"
         for name in ("validation", "test")
@@ -93,13 +105,28 @@ def _print_plan(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: TokenC
         screen.print(line)
 
 
+def _bases(plan: Plan) -> Iterator[str]:
+    width = max(len(base.name) for base in plan.bases)
+    for base in plan.bases:
+        name = f"{base.name:{width}}  " if width else ""
+        yield f"base     {name}{base.model.model}  {base.model.digest[:12]}"
+    for base in plan.bases:
+        name = f"{base.name:{width}}  " if width else ""
+        stacks = [
+            f"{role} with {stack}"
+            for role, stack in (("trains", base.stacks.train), ("answers", base.stacks.infer))
+            if stack
+        ]
+        yield ", ".join([f"engine   {name}{base.engine}", f"answer: {base.inference['answer']}", *stacks])
+
+
 def _reused(found: AdapterEstimate) -> str:
     if not found.trained and not found.answered:
         return "nothing"
     return f"{'the adapter, ' if found.trained else ''}{found.answered} of {found.shards} shards"
 
 
-def _totals(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: TokenCount | None) -> list[str]:
+def _totals(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: Asked) -> list[str]:
     todo = [found for found in adapters if not found.trained]
     cells = sum(found.shards - found.answered for found in adapters)
     steps = sum(found.adapter.steps for found in todo)
@@ -107,31 +134,45 @@ def _totals(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: TokenCount
     counted = f", {tokens:,} tokens" if asked else ""
     lines = [f"to train   {len(todo)} of {len(adapters)} adapters, {steps:,} steps{counted}"]
     lines.append(f"to answer  {cells:,} of {len(plan.cells):,} cells")
-    if asked:
+    for base in plan.bases if asked else ():
+        found = asked[base.name]
+        over = f" over {base.name}" if base.name else ""
         lines.append(
-            f"prompts    {asked.tokens:,} tokens to answer all questions once; "
-            f"{asked.cut} stems cut at {plan.recipe['max_length']}, the longest prompt has {asked.longest}"
+            f"prompts    {found.tokens:,} tokens to answer all questions once{over}; "
+            f"{found.cut} stems cut at {base.recipe['max_length']}, the longest prompt has {found.longest}"
         )
     return lines
 
 
-def _plan_json(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: TokenCount | None) -> dict[str, Any]:
+def _plan_json(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: Asked) -> dict[str, Any]:
     def counted(tokens: TokenCount | None, epochs: int = 1) -> dict[str, Any] | None:
         if tokens is None:
             return None
         return {"total": tokens.tokens * epochs, "cut_stems": tokens.cut, "longest": tokens.longest}
 
+    only = plan.bases[0] if len(plan.bases) == 1 else None
     return {
         "schema": 1,
         "run": plan.run,
         "name": plan.name,
-        "base": {"model": plan.base.model, "revision": plan.base.revision, "digest": plan.base.digest},
-        "engine": plan.engine,
+        "base": only.model.told() if only else None,
+        "engine": only.engine if only else None,
+        "bases": [
+            {
+                "name": base.name,
+                **base.model.told(),
+                "engine": base.engine,
+                "stacks": {"train": base.stacks.train, "infer": base.stacks.infer},
+                "answering": counted(asked.get(base.name)),
+            }
+            for base in plan.bases
+        ],
         "shards": [{"name": s.name, "set": s.set.value, "questions": s.questions} for s in plan.shards],
         "adapters": [
             {
                 "name": found.adapter.name,
                 "key": found.adapter.key,
+                "base": found.adapter.base,
                 "sources": list(found.adapter.sources),
                 "rows": found.adapter.rows,
                 "questions": found.adapter.questions,
@@ -142,7 +183,7 @@ def _plan_json(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: TokenCo
             }
             for found in adapters
         ],
-        "answering": counted(asked),
+        "answering": counted(asked.get(only.name)) if only else None,
         "to_do": {
             "adapters": sum(not found.trained for found in adapters),
             "steps": sum(found.adapter.steps for found in adapters if not found.trained),

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.batch import Batch
 from nonet.mix import Example
 from nonet.plan import ADAPTERS, Plan, PlannedAdapter, ballots_scope
 from nonet.problem import Problem
@@ -70,10 +69,8 @@ def _count(found: Sequence[Encoded]) -> TokenCount:
     return TokenCount(len(found), sum(lengths), sum(encoded.cut > 0 for encoded in found), max(lengths, default=0))
 
 
-def estimate(
-    storage: Storage, plan: Plan, batch: Batch, tokens: Mapping[str, TokenCount]
-) -> tuple[AdapterEstimate, ...]:
-    """Every adapter of `plan` with what `storage` has of it; `tokens` by mix name."""
+def estimate(storage: Storage, plan: Plan, tokens: Mapping[str, TokenCount]) -> tuple[AdapterEstimate, ...]:
+    """Every adapter of `plan` with what `storage` has of it; `tokens` by adapter name."""
     trained = storage.committed(ADAPTERS)
     found = []
     for adapter in plan.adapters:
@@ -83,7 +80,7 @@ def estimate(
             AdapterEstimate(
                 adapter,
                 tokens.get(adapter.name),
-                batch.recipe.epochs,
+                plan.base_of(adapter).recipe["epochs"],
                 adapter.key in trained,
                 len(keys & answered),
                 len(plan.shards),

@@ -34,12 +34,12 @@ def status(session: Session, run: str | None, every: bool, as_json: bool) -> int
     --json prints an object; fields are added to it, never changed:
       schema 1; run, name; phase running|complete|blocked|cancelled
       fleet reachable|full|away|unknown; paused (null, or why nothing new is begun); base {model, revision, digest};
-      engine
+      engine; bases: a list of {name, model, revision, digest, engine}; with several, base and engine are null
       submission {path, exists}
       adapters, cells: a list each, and vote (or null), of
         {name, key, state waiting|ready|queued|running|committed|failed,
          attempts, last (or null), progress (or null)}
-        adapters also: questions, steps, leaked; cells also: adapter, shard
+        adapters also: questions, steps, leaked, base; cells also: adapter, shard
         last {epoch, host, worker, started, ended, outcome, error_class, error, log}
       counts {adapters, cells}: how many by state
     """
@@ -72,12 +72,13 @@ def state_json(session: Session, state: RunState, seen: FleetSeen) -> dict[str, 
         "phase": state.phase.value,
         "fleet": seen.value,
         "paused": shortage(session.home.root, session.settings.reserve),
-        "base": {"model": plan.base.model, "revision": plan.base.revision, "digest": plan.base.digest},
-        "engine": plan.engine,
+        "base": plan.bases[0].model.told() if len(plan.bases) == 1 else None,
+        "engine": plan.bases[0].engine if len(plan.bases) == 1 else None,
+        "bases": [{"name": base.name, **base.model.told(), "engine": base.engine} for base in plan.bases],
         "submission": {"path": str(path), "exists": path.exists()},
         "counts": {"adapters": _counts(state.adapters), "cells": _counts(state.cells)},
         "adapters": [
-            {**_unit_json(unit), "questions": a.questions, "steps": a.steps, "leaked": a.leaked}
+            {**_unit_json(unit), "questions": a.questions, "steps": a.steps, "leaked": a.leaked, "base": a.base}
             for unit, a in zip(state.adapters, plan.adapters, strict=True)
         ],
         "cells": [

@@ -6,15 +6,24 @@ are in `config.batch_schema`, the rules between keys and files in `config.batch_
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
 from config.batch_check import Check
 from config.batch_defect import refuse_keys
-from config.batch_schema import BatchFile, InferenceEntry, PromptEntry, TrainingEntry, VoteEntry
+from config.batch_schema import (
+    AnsweringEntry,
+    BaseEntry,
+    BatchFile,
+    InferenceEntry,
+    PromptEntry,
+    TrainingEntry,
+    VoteEntry,
+)
 from config.batch_yaml import Document, parse
 from nonet.defect import Defect, DefectsError
 from nonet.mix import Example, Mix, Source
@@ -24,15 +33,39 @@ from nonet.recipe import Recipe
 from nonet.vote import VoteSpec
 
 MAX_TOKENS = 1024
+Section = TypeVar("Section", TrainingEntry, InferenceEntry)
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceSpec:
+    """How the test is answered; `shard_size` in problems, `max_tokens` of a free text (1 for letters); `stack` None:
+    the one that a worker is set to."""
+
+    engine: Literal["auto", "transformers", "vllm"]
+    shard_size: int
+    answer: Answer
+    max_tokens: int
+    stack: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The base: a Hub name with its revision (None: the newest), or an absolute folder where `local`."""
+    """A base, how adapters are trained over it and asked: a Hub name with its revision (None: the newest), or an
+    absolute folder where `local`. `name` is "" where the file has `base`; `dtype` None: what the engine chooses."""
 
+    name: str
     model: str
     revision: str | None
-    local: bool = False
+    local: bool
+    recipe: Recipe
+    inference: InferenceSpec
+    train_stack: str | None = None
+    dtype: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The key of the batch file that names it."""
+        return f"bases.{self.name}" if self.name else "base"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,34 +78,22 @@ class MixDraw:
 
 
 @dataclass(frozen=True, slots=True)
-class InferenceSpec:
-    """How the test is answered; `shard_size` in problems, `max_tokens` of a free text (1 for letters)."""
-
-    engine: Literal["auto", "transformers", "vllm"]
-    shard_size: int
-    answer: Answer
-    max_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
 class Batch:
     """A sound batch file with the data that it names; `text` is the file itself.
 
     `problems` holds each source's rows as they are, validation included; `validation` is () where the file
-    sets none aside. `mixes` keeps the file's order.
+    sets none aside. `bases` and `mixes` keep the file's order.
     """
 
     name: str
     path: Path
-    base: Base
+    bases: tuple[Base, ...]
     prompt: Prompt
     sources: dict[str, Source]
     problems: dict[str, tuple[Problem, ...]]
     test: tuple[Problem, ...]
     validation: tuple[Problem, ...]
     mixes: dict[str, MixDraw]
-    recipe: Recipe
-    inference: InferenceSpec
     vote: VoteSpec
     submission: str
     text: str
@@ -125,19 +146,16 @@ def _batch(path: Path, text: str, parsed: BatchFile, check: Check) -> Batch:
         name: MixDraw(mix, check.examples[name], tuple(leak.stem for leak in check.leaked[name]))
         for name, mix in check.mixes.items()
     }
-    model, local = check.base_model(parsed.base.model)
     return Batch(
         name=parsed.name,
         path=path,
-        base=Base(model, parsed.base.revision, local),
+        bases=tuple(_bases(parsed, check)),
         prompt=_prompt(parsed.prompt, parsed.inference),
         sources=check.sources,
         problems={name: check.problems_of(name) for name in check.sources},
         test=check.test,
         validation=check.validation,
         mixes=mixes,
-        recipe=_recipe(parsed.training),
-        inference=_inference(parsed.inference),
         vote=_vote(parsed.vote),
         submission=parsed.submission,
         text=text,
@@ -148,15 +166,34 @@ def _prompt(entry: PromptEntry, inference: InferenceEntry) -> Prompt:
     return Prompt(entry.system, entry.prefix, inference.answer)
 
 
+def _bases(parsed: BatchFile, check: Check) -> Iterator[Base]:
+    if parsed.base is not None:
+        yield _base("", parsed.base, parsed.training, parsed.inference, check)
+    for name, entry in (parsed.bases or {}).items():
+        training = _overlaid(parsed.training, entry.training)
+        yield _base(name, entry, training, _overlaid(parsed.inference, entry.inference), check)
+
+
+def _overlaid(shared: Section, own: AnsweringEntry | TrainingEntry) -> Section:
+    """A section with what a base sets of its own."""
+    return shared.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
+
+
+def _base(name: str, entry: BaseEntry, training: TrainingEntry, inference: InferenceEntry, check: Check) -> Base:
+    model, local = check.base_model(entry.model)
+    recipe, spec = _recipe(training), _inference(inference)
+    return Base(name, model, entry.revision, local, recipe, spec, training.stack, entry.dtype)
+
+
 def _recipe(entry: TrainingEntry) -> Recipe:
-    values: dict[str, Any] = entry.model_dump()
+    values: dict[str, Any] = entry.model_dump(exclude={"stack"})
     floats = {name: float(values[name]) for name in ("dropout", "learning_rate")}
     return Recipe(**{**values, **floats, "targets": tuple(entry.targets)})
 
 
 def _inference(entry: InferenceEntry) -> InferenceSpec:
     tokens = 1 if entry.answer == "letter" else entry.max_tokens or MAX_TOKENS
-    return InferenceSpec(entry.engine, entry.shard_size, entry.answer, tokens)
+    return InferenceSpec(entry.engine, entry.shard_size, entry.answer, tokens, entry.stack)
 
 
 def _vote(entry: VoteEntry) -> VoteSpec:

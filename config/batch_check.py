@@ -15,7 +15,7 @@ from pathlib import Path
 
 from config.batch_defect import nearest
 from config.batch_labels import check_labels, check_margin
-from config.batch_schema import InferenceEntry, MixEntry, SourceEntry, ValidationEntry
+from config.batch_schema import MixEntry, SourceEntry, ValidationEntry
 from config.batch_vote import check_vote
 from config.batch_yaml import Document, KeyPath
 from nonet.defect import Defect
@@ -47,7 +47,7 @@ class Check:
         self.read: dict[tuple[Path, bool], Rows] = {}
 
     def run(self) -> None:
-        self.check_base()
+        self.check_bases()
         self.check_sources()
         self.check_inference()
         self.check_validation()
@@ -74,21 +74,36 @@ class Check:
     def path_of(self, written: str) -> Path:
         return Path(os.path.abspath(self.folder / written))
 
-    def check_base(self) -> None:
-        written, revision = self.document.text_at("base", "model"), self.document.text_at("base", "revision")
+    def check_bases(self) -> None:
+        one, several = (self.document.value.get(name) is not None for name in ("base", "bases"))
+        if one and several:
+            remedy = "Move base into bases under a name, or remove one of them."
+            self.document.refuse(("bases",), "", "a batch has base or bases, not both", remedy)
+        if not one and not several:
+            remedy = "Add it (the frozen base model that every adapter is trained over), or bases (several, by name)."
+            self.document.refuse(("base",), "", "the key is missing", remedy)
+        if one:
+            self.check_base(("base",))
+        self.check_alike("bases")
+        for name in self.document.mapping_at("bases"):
+            self.check_base(("bases", name))
+
+    def check_base(self, path: KeyPath) -> None:
+        written, revision = self.document.text_at(*path, "model"), self.document.text_at(*path, "revision")
+        self.check_tokens((*path, "inference"))
         if written is None:
             return
         model, local = self.base_model(written)
-        path: KeyPath = ("base", "model")
+        place: KeyPath = (*path, "model")
         if not local and not _HUB_NAME.fullmatch(model):
             remedy = "Write owner/name as on the Hub, or ./folder for a local model."
-            self.document.refuse(path, repr(model), "neither a Hub name nor a folder", remedy)
+            self.document.refuse(place, repr(model), "neither a Hub name nor a folder", remedy)
         if local and not (Path(model) / "config.json").is_file():
             remedy = f"Give the folder of a model: {model} has no config.json."
-            self.document.refuse(path, repr(written), "no model is there", remedy)
+            self.document.refuse(place, repr(written), "no model is there", remedy)
         if local and revision is not None:
             remedy = "Remove the revision: a folder has none."
-            self.document.refuse(("base", "revision"), repr(revision), "a folder with a revision", remedy)
+            self.document.refuse((*path, "revision"), repr(revision), "a folder with a revision", remedy)
 
     def read_rows(self, path: KeyPath, labelled: bool) -> Path | None:
         """Read the file of rows named at `path`, once; None, with a defect, where it cannot be read."""
@@ -136,11 +151,15 @@ class Check:
         found = self.read_rows(("inference", "test"), labelled=False)
         if found is not None:
             self.test = self.read[found, False][0]
-        entry = InferenceEntry.sound(self.document.mapping_at("inference"))
-        if entry is not None and entry.max_tokens is not None and entry.answer == "letter":
+        self.check_tokens(("inference",))
+
+    def check_tokens(self, path: KeyPath) -> None:
+        """Refuse a length where the answer is a letter; `path` is the section, or what a base sets of it."""
+        tokens = self.document.mapping_at(*path).get("max_tokens")
+        answer = self.document.mapping_at("inference").get("answer", "letter")
+        if type(tokens) is int and tokens > 0 and answer == "letter":
             remedy = "Remove it, or write answer: text."
-            path: KeyPath = ("inference", "max_tokens")
-            self.document.refuse(path, str(entry.max_tokens), "a letter is one token", remedy)
+            self.document.refuse((*path, "max_tokens"), str(tokens), "a letter is one token", remedy)
 
     def known_source(self, name: str, path: KeyPath) -> bool:
         """Whether a source of that name is declared (sound or not); notes a defect where it is not."""

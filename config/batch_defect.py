@@ -22,6 +22,14 @@ _LIMITS = {
     "less_than": ("lt", "must be below {}"),
     "less_than_equal": ("le", "must be at most {}"),
 }
+NAMED = ("sources", "mixes", "bases")
+"""Sections that hold entries by name."""
+_NEVER = dict.fromkeys(
+    ("merge", "merged", "merge_lora", "merge_adapter", "merge_adapters"),
+    "Remove it: adapters are never merged into a base. Over a 4-bit base (GPTQ, AWQ) the sum would have to be "
+    "quantised again, and would be another model than the one that was trained and measured; adapters are worn as they "
+    "are, many over one base.",
+)
 _TYPES = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -71,6 +79,8 @@ def _told(loc: KeyPath, detail: ErrorDetails) -> tuple[str, str]:
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
     meaning = _meaning(loc)
     if kind == "extra_forbidden":
+        if loc[-1] in _NEVER:
+            return "unknown key", _NEVER[str(loc[-1])]
         known = sorted(_model_at(loc[:-1]).model_fields)
         return "unknown key", f"{nearest(str(loc[-1]), known)}Known here: {', '.join(known)}."
     if kind == "missing":
@@ -131,7 +141,7 @@ def _yaml_float(number: float) -> str:
 
 def _meaning(loc: KeyPath) -> str:
     """' (what the key is for)', from its description in the schema; '' where it has none."""
-    if not loc or isinstance(loc[-1], int) or (len(loc) == 2 and loc[0] in ("sources", "mixes")):
+    if not loc or isinstance(loc[-1], int) or (len(loc) == 2 and loc[0] in NAMED):
         return ""
     field = _model_at(loc[:-1]).model_fields.get(str(loc[-1]))
     if field is None:
@@ -141,12 +151,12 @@ def _meaning(loc: KeyPath) -> str:
 
 
 def _model_at(loc: KeyPath) -> type[BaseModel]:
-    """The schema's model of the mapping at a path; for names of sources and mixes, the model of their
+    """The schema's model of the mapping at a path; for names of sources, mixes and bases, the model of their
     entries.
     """
     model: type[BaseModel] = BatchFile
     for depth, part in enumerate(loc):
-        if depth == 1 and loc[0] in ("sources", "mixes"):
+        if depth == 1 and loc[0] in NAMED:
             continue
         field = model.model_fields.get(str(part))
         below = list(_models(field.annotation)) if field is not None else []

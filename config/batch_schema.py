@@ -54,6 +54,9 @@ class BaseEntry(Entry):
 
     model: Text = Field(description="Hub name (owner/name), or a folder: ./path relative to the batch file")
     revision: Text | None = Field(None, description="commit, tag or branch on the Hub; null: the newest")
+    dtype: Literal["float16", "bfloat16", "float32"] | None = Field(
+        None, description="numbers it computes in; null: float32 on a CPU, float16 on a GPU, in vLLM what the base says"
+    )
 
 
 class PromptEntry(Entry):
@@ -123,7 +126,7 @@ class MixEntry(Entry):
 
 
 class TrainingEntry(Entry):
-    """Hyper-parameters, the same for every mix."""
+    """Hyper-parameters, the same for every mix, and the stack that trains."""
 
     rank: int = Field(_DEFAULTS.rank, ge=1, le=512, description="rank of the LoRA matrices")
     alpha: int = Field(_DEFAULTS.alpha, ge=1, description="LoRA scale: alpha / rank")
@@ -137,18 +140,36 @@ class TrainingEntry(Entry):
     )
     seed: Seed = Field(_DEFAULTS.seed, description="initial weights, dropout and the order of the questions")
     checkpoint_every: int = Field(_DEFAULTS.checkpoint_every, ge=1, description="steps between two checkpoints")
+    stack: Name | None = Field(None, description="stack that trains; null: the one that a worker is set to")
 
 
-class InferenceEntry(Entry):
+class AnsweringEntry(Entry):
+    """What may differ from base to base in how the test is answered."""
+
+    engine: Literal["auto", "transformers", "vllm"] = Field("auto", description="auto: what the fleet has")
+    stack: Name | None = Field(None, description="stack that answers; null: the one that a worker is set to")
+    max_tokens: int | None = Field(None, ge=1, description="length of a free text; only with answer: text")
+
+
+class NamedBaseEntry(BaseEntry):
+    """One of several bases, with what differs for it from the sections training and inference."""
+
+    training: TrainingEntry = Field(
+        default_factory=TrainingEntry, description="what differs from the section training; the rest is as there"
+    )
+    inference: AnsweringEntry = Field(
+        default_factory=AnsweringEntry, description="what differs from the section inference; the rest is as there"
+    )
+
+
+class InferenceEntry(AnsweringEntry):
     """How the test is answered."""
 
     test: Text = Field(description="JSON Lines file of the test's rows, relative to the batch file")
-    engine: Literal["auto", "transformers", "vllm"] = Field("auto", description="auto: what the fleet has")
     shard_size: int = Field(100, ge=1, description="problems a shard")
     answer: Literal["letter", "text"] = Field(
         "letter", description="letter: the next token after the prefix; text: free text, then its last letter"
     )
-    max_tokens: int | None = Field(None, ge=1, description="length of a free text; only with answer: text")
 
 
 def _select(value: object) -> object:
@@ -193,7 +214,10 @@ class BatchFile(Entry):
     """A training batch of Nonet: sources, mixes, how to train, how to answer, how to vote."""
 
     name: Name = Field(description="name of the batch; runs are named after it")
-    base: BaseEntry
+    base: BaseEntry | None = None
+    bases: dict[Name, NamedBaseEntry] | None = Field(
+        None, min_length=1, description="instead of base: several by name; every mix is trained over each"
+    )
     prompt: PromptEntry = Field(default_factory=PromptEntry)
     sources: dict[Name, SourceEntry] = Field(min_length=1, description="labelled files, by name")
     validation: ValidationEntry | None = None
@@ -208,4 +232,5 @@ class BatchFile(Entry):
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of the batch file, for editors."""
-    return {"$schema": SCHEMA_URI, **BatchFile.model_json_schema()}
+    whole = BatchFile.model_json_schema()
+    return {"$schema": SCHEMA_URI, **whole, "oneOf": [{"required": ["base"]}, {"required": ["bases"]}]}

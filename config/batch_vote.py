@@ -8,12 +8,13 @@ from __future__ import annotations
 from config.batch_defect import nearest
 from config.batch_schema import VoteEntry
 from config.batch_yaml import Document, KeyPath
+from nonet.plan import adapter_name
 from nonet.vote import SOFT
 
 
 def check_vote(document: Document) -> None:
     """Note every defect of the section `vote` that shows only beside the mixes and the validation."""
-    names = list(document.mapping_at("mixes"))
+    names = adapter_names(document)
     vote = document.mapping_at("vote")
     voters = _check_select(document, vote.get("select", "all"), names)
     entry = VoteEntry.sound(vote)
@@ -30,6 +31,12 @@ def check_vote(document: Document) -> None:
     _check_quorum(document, entry, entry.members or voters)
 
 
+def adapter_names(document: Document) -> list[str]:
+    """Names of the adapters that the file makes: every mix over every base."""
+    mixes, bases = document.mapping_at("mixes"), list(document.mapping_at("bases")) or [""]
+    return [adapter_name(mix, base, len(bases)) for base in bases for mix in mixes]
+
+
 def _check_select(document: Document, select: object, names: list[str]) -> int:
     """How many members `select` can give."""
     path: KeyPath = ("vote", "select")
@@ -38,12 +45,13 @@ def _check_select(document: Document, select: object, names: list[str]) -> int:
         document.refuse(path, str(select), "there is no validation to select by", remedy)
     if not isinstance(select, list):
         return len(names)
+    noun, plural = ("adapter", "Adapters") if len(document.mapping_at("bases")) > 1 else ("mix", "Mixes")
     for at, name in enumerate(select):
         if isinstance(name, str) and name not in names:
-            remedy = f"{nearest(name, names)}Mixes here: {', '.join(names) or 'none'}."
-            document.refuse((*path, at), repr(name), "no mix has this name", remedy)
+            remedy = f"{nearest(name, names)}{plural} here: {', '.join(names) or 'none'}."
+            document.refuse((*path, at), repr(name), f"no {noun} has this name", remedy)
         if name in select[:at]:
-            document.refuse((*path, at), repr(name), "the mix is named twice", "Name each mix once.")
+            document.refuse((*path, at), repr(name), f"the {noun} is named twice", f"Name each {noun} once.")
     return len(select)
 
 

@@ -155,6 +155,7 @@ class _Builder:
                 what: dict[KeyPath, str] = {
                     ("mixes",): "two mixes have one name",
                     ("sources",): "two sources have one name",
+                    ("bases",): "two bases have one name",
                 }
                 message = f"{what.get(path, 'the key is there twice')}: line {first} has it too"
                 place = f"line {line}, {key_path(below)}"

@@ -15,7 +15,7 @@ from nonet.ballot import Ballot, Ballots
 from nonet.crossfit import Estimate, estimate
 from nonet.key import SCHEMA, digest
 from nonet.labelled import Labelled, labelled
-from nonet.plan import GOLD, Cell, Plan, QuestionSet
+from nonet.plan import GOLD, Cell, Plan, QuestionSet, told_bases
 from nonet.problem import Problem
 from nonet.rows import read_problems
 from nonet.storage import Storage
@@ -118,12 +118,12 @@ def _manifest(
     submission: bytes,
     missing: Sequence[Cell],
 ) -> dict[str, Any]:
-    keys = {a.name: a.key for a in plan.adapters}
+    planned = {a.name: a for a in plan.adapters}
     levels = Counter(v.level.value for v in verdicts)
     return {
         "schema": SCHEMA,
         "run": plan.run,
-        "base": {"model": plan.base.model, "revision": plan.base.revision, "digest": plan.base.digest},
+        **told_bases(plan),
         "submission": {
             "sha256": digest(submission),
             "questions": len(verdicts),
@@ -131,7 +131,11 @@ def _manifest(
         },
         "vote": {"key": key, "settings": _json(asdict(spec)), "voters": _voters(voters)},
         "validation": validation.to_json(),
-        "members": [{"name": m.name, "key": keys[m.name], "validation": m.validation} for m in members],
+        "members": [
+            {"name": m.name, "key": planned[m.name].key, "validation": m.validation}
+            | ({"base": planned[m.name].base} if planned[m.name].base else {})
+            for m in members
+        ],
         "decided": dict(sorted(levels.items())),
         "abstentions": sum(v.abstentions for v in verdicts),
         "partial": {"allowed": spec.allow_partial, "quorum": spec.quorum, "missing": [c.name for c in missing]},

@@ -18,6 +18,8 @@ from typing import Any
 from nonet.gptq import module_shapes, plain_weights, quantisation, weight_files
 from nonet.stack import dtype_argument, quantised_model
 
+DTYPES = ("float16", "bfloat16", "float32")
+"""Numbers that a base can compute in, by their names in torch."""
 _SPARE = 1.5
 """How many times the size of its weights must be free for a base to be loaded resident."""
 
@@ -40,16 +42,19 @@ class Base:
     tokenizer: Any
 
 
-def load_base(path: str, device: str, form: Form | None = None) -> Base:
+def load_base(path: str, device: str, form: Form | None = None, dtype: str | None = None) -> Base:
     """Load the base in the folder `path` on `device` ("cpu", "cuda", "cuda:0").
 
-    `form` None chooses: resident on a CPU where it fits, else packed. Raises FileNotFoundError and ValueError for a
-    base that is missing, damaged or quantised otherwise than by GPTQ.
+    `dtype` (one of DTYPES) is what it computes in; None: float32 on a CPU, float16 on a GPU. `form` None chooses:
+    resident on a CPU where it fits, else packed. Raises FileNotFoundError and ValueError for a base that is missing,
+    damaged or quantised otherwise than by GPTQ.
     """
     config = base_config(path)
     chosen = form or _form(path, config, device)
     tokenizer = load_tokenizer(path)
-    model = _resident(path, config, device) if chosen is Form.RESIDENT else _packed(path, device)
+    numbers = dtype or ("float32" if device == "cpu" else "float16")
+    resident = chosen is Form.RESIDENT
+    model = _resident(path, config, device, numbers) if resident else quantised_model(path, device, numbers)
     model.requires_grad_(False)
     model.eval()
     return Base(path, device, chosen, model, tokenizer)
@@ -99,7 +104,7 @@ def _form(path: str, config: Mapping[str, Any], device: str) -> Form:
     return Form.RESIDENT if stored * 32 / how.bits * _SPARE < _available() else Form.PACKED
 
 
-def _resident(path: str, config: Mapping[str, Any], device: str) -> Any:
+def _resident(path: str, config: Mapping[str, Any], device: str, dtype: str) -> Any:
     import torch
     import transformers
 
@@ -112,16 +117,12 @@ def _resident(path: str, config: Mapping[str, Any], device: str) -> Any:
         config=settings,
         state_dict=plain_weights(Path(path), quantisation(config)),
         output_loading_info=True,
-        **dtype_argument(torch.float32 if device == "cpu" else torch.float16),
+        **dtype_argument(getattr(torch, dtype)),
     )
     missing = sorted(told["missing_keys"])
     if missing:
         raise ValueError(f"{path}: the base lacks {len(missing)} weights, first {missing[0]}; fetch the base again")
     return model.to(device)
-
-
-def _packed(path: str, device: str) -> Any:
-    return quantised_model(path, device)
 
 
 def _available() -> int:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nonet.plan import ADAPTERS, Plan, PlannedAdapter, PlannedUse, plan_from_json
+from nonet.plan import ADAPTERS, BaseModel, Plan, PlannedAdapter, PlannedUse, plan_from_json
 from nonet.run_score import RunScore, manifest_of, remembered_score
 from nonet.storage import Storage
 
@@ -67,9 +67,10 @@ def read_logbook(storage: Storage) -> Logbook:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             unread[run] = f"{type(error).__name__}: {error}"
             continue
-        if found:
-            models.setdefault(plan.base.digest, plan.base.model)
-            sheets[plan.base.digest].extend(found)
+        for bases, entry in found:
+            for base in bases:
+                models.setdefault(base.digest, base.model)
+                sheets[base.digest].append(entry)
     return Logbook({(models[key], key): tuple(entries) for key, entries in sheets.items()}, unread)
 
 
@@ -85,16 +86,18 @@ def runs_of(storage: Storage) -> tuple[str, ...]:
     return tuple(sorted((path.parent.name for path in plans), key=submitted))
 
 
-def entries_of(storage: Storage, plan: Plan) -> Iterator[Entry]:
-    """The rows of one run: its adapters that are trained, then its vote."""
+def entries_of(storage: Storage, plan: Plan) -> Iterator[tuple[tuple[BaseModel, ...], Entry]]:
+    """The rows of one run, each with its bases: its adapters that are trained, then its vote over all of them."""
     manifest = manifest_of(storage, plan)
     score = remembered_score(storage, plan)
     for adapter in plan.adapters:
         commit = storage.record(ADAPTERS, adapter.key)
         if commit is not None:
-            yield _adapter_entry(plan, adapter, commit.body.get("training", {}), manifest, score)
+            entry = _adapter_entry(plan, adapter, commit.body.get("training", {}), manifest, score)
+            yield (plan.base_of(adapter).model,), entry
     if manifest is not None:
-        yield _vote_entry(plan, manifest, score)
+        models = {base.model.digest: base.model for base in plan.bases}
+        yield tuple(models.values()), _vote_entry(plan, manifest, score)
 
 
 def _adapter_entry(
@@ -117,7 +120,7 @@ def _adapter_entry(
         leaked=sum(use.leaked for use in adapter.uses),
         sample=adapter.sample,
         sample_seed=adapter.seed if adapter.sample is not None else None,
-        seed=plan.recipe["seed"],
+        seed=plan.base_of(adapter).recipe["seed"],
         steps=training.get("steps"),
         loss=training.get("final_loss"),
         minutes=None if seconds is None else seconds / 60,

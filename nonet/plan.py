@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -36,12 +36,40 @@ class QuestionSet(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BaseModel:
-    """The frozen base: as named in the batch file, where it lies, and the SHA-256 that identifies its files."""
+    """A frozen base: as named in the batch file, where it lies, and the SHA-256 that identifies its files."""
 
     model: str
     revision: str | None
     path: str
     digest: str
+
+    def told(self) -> dict[str, Any]:
+        """What results say of it: no path."""
+        return {"model": self.model, "revision": self.revision, "digest": self.digest}
+
+
+@dataclass(frozen=True, slots=True)
+class Stacks:
+    """The stacks that train and that answer, where the batch names them (None: those that a worker is set to).
+
+    They are in no key: an adapter is the same whichever stack made it (docs/reliability.md says how far).
+    """
+
+    train: str | None = None
+    infer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedBase:
+    """One base of a run, and how adapters are trained over it and asked; `name` is "" where the batch has no name."""
+
+    name: str
+    model: BaseModel
+    engine: str
+    recipe: Mapping[str, Any]
+    inference: Mapping[str, Any]
+    stacks: Stacks = field(default_factory=Stacks)
+    dtype: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +89,9 @@ class PlannedUse:
 
 @dataclass(frozen=True, slots=True)
 class PlannedAdapter:
-    """One adapter to train: `name` is the mix's; `input` the digest of its examples; the rest is for people: `sample`
-    (None: all) of the questions that the mix uses, drawn by `seed`, and what they come to.
+    """One adapter to train: `name` is the mix's (`mix@base` where there are several bases); `input` the digest of its
+    examples; `base` the name of its base; the rest is for people: `sample` (None: all) of the questions that the mix
+    uses, drawn by `seed`, and what they come to.
     """
 
     name: str
@@ -74,6 +103,7 @@ class PlannedAdapter:
     leaked: int
     sample: float | None = None
     seed: int = 0
+    base: str = ""
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -122,11 +152,8 @@ class Plan:
 
     run: str
     name: str
-    base: BaseModel
-    engine: str
+    bases: tuple[PlannedBase, ...]
     prompt: Mapping[str, Any]
-    recipe: Mapping[str, Any]
-    inference: Mapping[str, Any]
     vote: Mapping[str, Any]
     inputs: Mapping[str, str]
     adapters: tuple[PlannedAdapter, ...]
@@ -140,17 +167,28 @@ class Plan:
         return tuple(Cell(a, s, self.cell_key(a, s)) for s in self.shards for a in self.adapters)
 
     def cell_key(self, adapter: PlannedAdapter, shard: Shard) -> str:
+        base = self.base_of(adapter)
         return key_of(
             "ballots",
             {
                 "adapter": adapter.key,
                 "shard": shard.digest,
                 "prompt": self.prompt,
-                "engine": self.engine,
-                "inference": {k: v for k, v in self.inference.items() if k != "shard_size"},
-                "max_length": self.recipe["max_length"],
+                "engine": base.engine,
+                "inference": {k: v for k, v in base.inference.items() if k != "shard_size"},
+                "max_length": base.recipe["max_length"],
             },
         )
+
+    def base_of(self, adapter: PlannedAdapter) -> PlannedBase:
+        """The base that `adapter` is trained over; raises KeyError."""
+        for base in self.bases:
+            if base.name == adapter.base:
+                return base
+        raise KeyError(f"run {self.run} has no base {adapter.base!r}")
+
+    def adapters_of(self, base: PlannedBase) -> tuple[PlannedAdapter, ...]:
+        return tuple(adapter for adapter in self.adapters if adapter.base == base.name)
 
     def vote_key(self, vote: Mapping[str, Any], cells: Iterable[Cell]) -> str:
         """Key of the vote with settings `vote` over the ballots of `cells`, which are in the plan's order."""
@@ -183,10 +221,27 @@ def ballots_scope(adapter_key: str) -> str:
     return f"ballots-{adapter_key}"
 
 
+def told_bases(plan: Plan) -> dict[str, Any]:
+    """What results say of a run's bases: `base`, or `bases` by name where the batch names them."""
+    if [base.name for base in plan.bases] == [""]:
+        return {"base": plan.bases[0].model.told()}
+    return {"bases": {base.name: base.model.told() for base in plan.bases}}
+
+
+def adapter_name(mix: str, base: str, bases: int) -> str:
+    """The name of the adapter of `mix` over `base`, one of so many `bases`.
+
+    "@" is in no name of a mix or a base, so no two adapters can share a name, and it is safe in a file's name.
+    """
+    return mix if bases == 1 else f"{mix}@{base}"
+
+
 def named(plan: Plan) -> Plan:
     """`plan` with its run id: the batch's name and a digest of all that it will make, so that resubmitting the same
-    batch is the same run."""
-    content = asdict(replace(plan, run="")) | {"base": {"digest": plan.base.digest}}
+    batch is the same run. Stacks are in it: with another stack, what is not made yet is to be made by that one."""
+    content = asdict(replace(plan, run=""))
+    for base in content["bases"]:
+        base["model"] = base["model"]["digest"]
     return replace(plan, run=f"{plan.name}-{digest(canonical(content))[:8]}")
 
 
@@ -199,10 +254,14 @@ def plan_from_json(data: bytes) -> Plan:
             f"it was planned with schema {raw['schema']!r}, this Nonet has schema {SCHEMA}; "
             "use the Nonet that planned it, or submit the batch again with this one"
         )
-    raw["base"] = BaseModel(**raw["base"])
+    raw["bases"] = tuple(map(_base, raw["bases"]))
     raw["adapters"] = tuple(PlannedAdapter(**{**a, "uses": tuple(map(_use, a["uses"]))}) for a in raw["adapters"])
     raw["shards"] = tuple(Shard(**{**s, "set": QuestionSet(s["set"])}) for s in raw["shards"])
     return Plan(**raw)
+
+
+def _base(raw: Mapping[str, Any]) -> PlannedBase:
+    return PlannedBase(**{**raw, "model": BaseModel(**raw["model"]), "stacks": Stacks(**raw["stacks"])})
 
 
 def _use(raw: Mapping[str, Any]) -> PlannedUse:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def quantised_model(path: str, device: str) -> Any:
+def quantised_model(path: str, device: str, dtype: str) -> Any:
     """The base at `path` with its packed weights and kernels that have gradients, through stock transformers.
 
     transformers 5 asks GPTQModel for the kernel: on a GPU "auto_trainable", any that autograd goes through; on a CPU
@@ -19,7 +19,6 @@ def quantised_model(path: str, device: str) -> Any:
     import torch
     import transformers
 
-    dtype = torch.float16 if device.startswith("cuda") else torch.float32
     if _major(transformers.__version__) >= 5:
         kernel = transformers.GPTQConfig(bits=4, backend="torch" if device == "cpu" else "auto_trainable")
     else:
@@ -29,7 +28,7 @@ def quantised_model(path: str, device: str) -> Any:
         device_map={"": device},
         quantization_config=kernel,
         trust_remote_code=False,
-        **dtype_argument(dtype),
+        **dtype_argument(getattr(torch, dtype)),
     )
 
 

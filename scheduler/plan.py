@@ -7,10 +7,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from config.batch import Batch, MixDraw
+from config.batch import Base, Batch, MixDraw
+from nonet.defect import Defect, DefectsError
 from nonet.key import canonical, digest, key_of
 from nonet.mix import content_bytes, examples_bytes
-from nonet.plan import GOLD, BaseModel, Plan, PlannedAdapter, PlannedUse, QuestionSet, Shard, named
+from nonet.plan import (
+    GOLD,
+    BaseModel,
+    Plan,
+    PlannedAdapter,
+    PlannedBase,
+    PlannedUse,
+    QuestionSet,
+    Shard,
+    Stacks,
+    adapter_name,
+    named,
+)
 from nonet.problem import Problem
 from nonet.recipe import Recipe
 from nonet.rows import dumps, problem_row
@@ -28,64 +41,100 @@ class Draft:
     inputs: Mapping[str, bytes]
 
 
-def draft(batch: Batch, base: BaseModel, engine: str) -> Draft:
-    """The plan of `batch` over `base`; `engine` is what `engine: auto` stands for."""
-    recipe, prompt = _json(asdict(batch.recipe)), _json(asdict(batch.prompt))
+def draft(batch: Batch, models: Sequence[BaseModel], engine: str) -> Draft:
+    """The plan of `batch` over its bases, identified as `models`; `engine` is what `engine: auto` stands for.
+
+    Every mix is trained over every base. Raises DefectsError where two bases would make the same adapters.
+    """
+    prompt = _json(asdict(batch.prompt))
     rows = {
         QuestionSet.TEST.value: _questions(batch.test),
         QuestionSet.VALIDATION.value: _questions(batch.validation),
         GOLD: dumps(problem_row(p) for p in batch.validation),
     }
     examples = {name: examples_bytes(mix.examples) for name, mix in batch.mixes.items()}
+    bases = tuple(_base(base, model, engine) for base, model in zip(batch.bases, models, strict=True))
+    size = batch.bases[0].inference.shard_size
     plan = Plan(
         run="",
         name=batch.name,
-        base=base,
-        engine=engine if batch.inference.engine == "auto" else batch.inference.engine,
+        bases=bases,
         prompt=prompt,
-        recipe=recipe,
-        inference=_json({k: v for k, v in asdict(batch.inference).items() if k != "engine"}),
         vote=_json(asdict(batch.vote)),
         inputs={name: digest(data) for name, data in rows.items()},
         adapters=tuple(
-            _adapter(mix, _uses(batch, mix), digest(examples[name]), base, batch.recipe, prompt)
+            _adapter(mix, _uses(batch, mix), digest(examples[name]), base, prompt, len(bases))
+            for base in bases
             for name, mix in batch.mixes.items()
         ),
         shards=(
-            *_shards(QuestionSet.VALIDATION, batch.validation, batch.inference.shard_size),
-            *_shards(QuestionSet.TEST, batch.test, batch.inference.shard_size),
+            *_shards(QuestionSet.VALIDATION, batch.validation, size),
+            *_shards(QuestionSet.TEST, batch.test, size),
         ),
         submission=batch.submission,
     )
+    _refuse_twins(batch, plan)
     return Draft(named(plan), {digest(data): data for data in (*rows.values(), *examples.values())})
+
+
+def _base(base: Base, model: BaseModel, engine: str) -> PlannedBase:
+    return PlannedBase(
+        name=base.name,
+        model=model,
+        engine=engine if base.inference.engine == "auto" else base.inference.engine,
+        recipe=_json(asdict(base.recipe)),
+        inference=_json({k: v for k, v in asdict(base.inference).items() if k not in ("engine", "stack")}),
+        stacks=Stacks(base.train_stack, base.inference.stack),
+        dtype=base.dtype,
+    )
 
 
 def _adapter(
     draw: MixDraw,
     uses: tuple[PlannedUse, ...],
     examples: str,
-    base: BaseModel,
-    recipe: Recipe,
+    base: PlannedBase,
     prompt: Mapping[str, Any],
+    bases: int,
 ) -> PlannedAdapter:
     inputs = {
-        "base": base.digest,
+        "base": base.model.digest,
         "examples": digest(content_bytes(draw.examples)),
-        "recipe": {k: v for k, v in _json(asdict(recipe)).items() if k not in NOT_IN_KEYS},
+        "recipe": {k: v for k, v in base.recipe.items() if k not in NOT_IN_KEYS},
         "prompt": prompt,
     }
+    if base.dtype is not None:
+        inputs["dtype"] = base.dtype
     count = len(draw.examples)
     return PlannedAdapter(
-        name=draw.mix.name,
+        name=adapter_name(draw.mix.name, base.name, bases),
         key=key_of("adapter", inputs),
         input=examples,
         uses=uses,
         questions=count,
-        steps=recipe.steps(count),
+        steps=Recipe.from_json(base.recipe).steps(count),
         leaked=len(draw.leaked),
         sample=draw.mix.sample,
         seed=draw.mix.seed,
+        base=base.name,
     )
+
+
+def _refuse_twins(batch: Batch, plan: Plan) -> None:
+    """Raises DefectsError for a base whose adapters another one makes, too."""
+    first: dict[str, str] = {}
+    twins = {}
+    for adapter in plan.adapters:
+        other = first.setdefault(adapter.key, adapter.base)
+        if other != adapter.base:
+            twins[adapter.base] = other
+    remedy = "Give it another model, or training settings that make other adapters; or remove it."
+    defects = [
+        Defect(str(batch.path), f"bases.{name}", repr(name), f"makes the same adapters as {other!r}", remedy)
+        for name, other in twins.items()
+    ]
+    if defects:
+        raise DefectsError(defects)
 
 
 def _uses(batch: Batch, draw: MixDraw) -> tuple[PlannedUse, ...]:

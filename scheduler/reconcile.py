@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import compress, groupby
 
 from config.queues import INFER_TASK, QUEUE_OF, TRAIN_TASK, VOTE_TASK, Queue
 from nonet.plan import Plan
@@ -69,14 +69,17 @@ def _trainings(state: RunState, resting: Collection[str]) -> Iterator[Message]:
 
 
 def _shards(state: RunState, resting: Collection[str]) -> Iterator[Message]:
+    """Base by base, and of one base in each message, so that a worker need not load another one for every shard."""
     plan, width = state.plan, len(state.plan.adapters)
-    for index, shard in enumerate(plan.shards):
-        row = state.cells[index * width : (index + 1) * width]
-        ready = [u for u in row if u.state is UnitState.READY and u.key not in resting]
-        for group in _groups(ready):
-            names = ", ".join(u.name.rsplit("/", 1)[0] for u in group)
-            label = f"shard={shard.name} adapters={names} run={plan.run}"
-            yield Message(INFER_TASK, plan.run, tuple(u.key for u in group), label, shard.name)
+    for base in plan.bases:
+        of_base = [adapter.base == base.name for adapter in plan.adapters]
+        for index, shard in enumerate(plan.shards):
+            row = compress(state.cells[index * width : (index + 1) * width], of_base)
+            ready = [u for u in row if u.state is UnitState.READY and u.key not in resting]
+            for group in _groups(ready):
+                names = ", ".join(u.name.rsplit("/", 1)[0] for u in group)
+                label = f"shard={shard.name} adapters={names} run={plan.run}"
+                yield Message(INFER_TASK, plan.run, tuple(u.key for u in group), label, shard.name)
 
 
 def _groups(units: Sequence[UnitStatus]) -> Iterator[list[UnitStatus]]:

@@ -8,7 +8,7 @@ from typing import Any
 from celery import Task
 
 from nonet.attempt import ErrorClass
-from nonet.plan import ADAPTERS, Cell, Plan, Shard
+from nonet.plan import ADAPTERS, Cell, Plan, PlannedBase, Shard
 from nonet.storage import DamagedError
 from tasks.claim import Claim, Unit, claimed
 from tasks.context import TaskContext, context_of
@@ -26,11 +26,14 @@ def infer(self: Task, run: str, shard: str, keys: list[str]) -> dict[str, str]:
     wanted = set(keys)
     cells = [c for c in cells_of(plan, plan.shard(shard)) if c.key in wanted]
     units = [Unit(c.scope, c.key, c.name) for c in cells]
+    bases = {c.adapter.base: plan.base_of(c.adapter) for c in cells}
+    if len(bases) > 1:
+        raise ValueError(f"run {run}: one message asks for adapters of {len(bases)} bases; it may ask for those of one")
     with claimed(context, run, units, len(units)) as claim:
         held = {c.adapter.key: c for c in cells if c.key in claim.attempts}
         folders = _adapter_folders(context, claim, held)
-        if folders:
-            _answer(self, context, claim, plan, plan.shard(shard), held, folders)
+        for base in bases.values() if folders else ():
+            _answer(self, context, claim, plan, base, plan.shard(shard), held, folders)
     return claim.receipt()
 
 
@@ -58,6 +61,7 @@ def _answer(
     context: TaskContext,
     claim: Claim,
     plan: Plan,
+    base: PlannedBase,
     shard: Shard,
     held: Mapping[str, Cell],
     folders: Mapping[str, str],
@@ -77,8 +81,8 @@ def _answer(
             claim.fail(unit, *_fault(context, event))
 
     context.compute.execute(
-        _order(context, plan, shard, rows, folders),
-        stack=_stack(context, plan.engine),
+        _order(context, plan, base, shard, rows, folders),
+        stack=base.stacks.infer or _stack(context, base.engine),
         log=claim.log,
         on_event=on_event,
         poll=claim.poll,
@@ -94,23 +98,26 @@ def _fault(context: TaskContext, event: Event) -> tuple[ErrorClass, str]:
     return ErrorClass(event["error_class"]), event["error"]
 
 
-def _order(context: TaskContext, plan: Plan, shard: Shard, rows: str, folders: Mapping[str, str]) -> dict[str, Any]:
+def _order(
+    context: TaskContext, plan: Plan, base: PlannedBase, shard: Shard, rows: str, folders: Mapping[str, str]
+) -> dict[str, Any]:
     return {
         "op": "infer",
         "id": f"{shard.name}-{shard.digest[:12]}",
-        "base": plan.base.path,
+        "base": base.model.path,
         "adapters": [{"name": key, "path": path} for key, path in folders.items()],
         "problems": str(context.home.input(rows)),
         "start": shard.start,
         "stop": shard.stop,
         "prompt": dict(plan.prompt),
-        "engine": plan.engine,
-        "max_length": plan.recipe["max_length"],
-        "max_tokens": plan.inference["max_tokens"],
-        "max_loras": len(plan.adapters),
-        "rank": plan.recipe["rank"],
+        "engine": base.engine,
+        "max_length": base.recipe["max_length"],
+        "max_tokens": base.inference["max_tokens"],
+        "max_loras": len(plan.adapters_of(base)),
+        "rank": base.recipe["rank"],
         "threads": context.settings.threads,
         "device": context.settings.device,
+        "dtype": base.dtype,
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import Task
 
-from nonet.plan import ADAPTERS, Plan, PlannedAdapter
+from nonet.plan import ADAPTERS, Plan, PlannedAdapter, PlannedBase
 from tasks.claim import Claim, Unit, claimed
 from tasks.context import TaskContext, context_of
 from tasks.fitness import plan_or_rest
@@ -29,25 +29,27 @@ def train(self: Task, run: str, keys: list[str]) -> dict[str, str]:
 
 
 def _train_one(task: Task, context: TaskContext, claim: Claim, plan: Plan, adapter: PlannedAdapter, unit: Unit) -> None:
+    base = plan.base_of(adapter)
     progress = Progress(task, context, [unit.key])
     folder = claim.staging(unit)
     context.storage.read_input(adapter.input)  # refuses damaged examples before hours of work on them
     order = {
         "op": "train",
         "id": adapter.key,
-        "base": plan.base.path,
+        "base": base.model.path,
         "examples": str(context.home.input(adapter.input)),
         "prompt": dict(plan.prompt),
-        "recipe": dict(plan.recipe),
+        "recipe": dict(base.recipe),
         "checkpoint": str(context.home.checkpoint(adapter.key)),
         "out": str(folder),
         "threads": context.settings.threads,
         "device": context.settings.device,
+        "dtype": base.dtype,
     }
     try:
         result = context.compute.execute(
             order,
-            stack=context.settings.train_stack,
+            stack=base.stacks.train or context.settings.train_stack,
             log=claim.log,
             on_event=lambda event: progress.report(event) if event["event"] == "progress" else None,
             poll=claim.poll,
@@ -55,15 +57,15 @@ def _train_one(task: Task, context: TaskContext, claim: Claim, plan: Plan, adapt
     except Exception:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    if claim.commit(unit, folder=folder, body=_body(plan, adapter, result)):
+    if claim.commit(unit, folder=folder, body=_body(base, adapter, result)):
         shutil.rmtree(context.home.checkpoint(adapter.key), ignore_errors=True)
 
 
-def _body(plan: Plan, adapter: PlannedAdapter, result: Any) -> dict[str, Any]:
+def _body(base: PlannedBase, adapter: PlannedAdapter, result: Any) -> dict[str, Any]:
     """What the artifact says of itself beside its files: provenance and how the training went."""
     return {
-        "base": {"model": plan.base.model, "revision": plan.base.revision, "digest": plan.base.digest},
+        "base": base.model.told(),
         "input": adapter.input,
-        "recipe": dict(plan.recipe),
+        "recipe": dict(base.recipe),
         "training": dict(result),
     }

@@ -60,7 +60,7 @@ def _engine(order: InferOrder, warm: Warm) -> tuple[Engine, Any, bool]:
     if order.engine == "vllm":
         engine, was_warm = warm.vllm(order)
         return engine, load_tokenizer(order.base), was_warm
-    base, was_warm = warm.base(order.base, order.device)
+    base, was_warm = warm.base(order.base, order.device, order.dtype)
     return TransformersEngine(base), base.tokenizer, was_warm
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from nonet.base import DTYPES
 from nonet.engines import Adapter
 from nonet.prompt import Prompt
 from nonet.recipe import Recipe
@@ -33,6 +34,7 @@ class TrainOrder:
     out: str
     threads: int | None
     device: str
+    dtype: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class InferOrder:
     rank: int
     threads: int | None
     device: str
+    dtype: str | None = None
 
 
 def read_order(line: str) -> TrainOrder | InferOrder:
@@ -87,6 +90,7 @@ def _record(row: Mapping[str, Any]) -> TrainOrder | InferOrder:
                 out=_text(row, "out"),
                 threads=_threads(row),
                 device=_text(row, "device"),
+                dtype=_dtype(row),
             )
         case "infer":
             return InferOrder(
@@ -104,6 +108,7 @@ def _record(row: Mapping[str, Any]) -> TrainOrder | InferOrder:
                 rank=_number(row, "rank"),
                 threads=_threads(row),
                 device=_text(row, "device"),
+                dtype=_dtype(row),
             )
         case op:
             raise ValueError(f"op is train, infer or drain, not {op!r}")
@@ -130,6 +135,13 @@ def _threads(row: Mapping[str, Any]) -> int | None:
     if threads < 1:
         raise ValueError(f"threads is 1 or more, not {threads}")
     return threads
+
+
+def _dtype(row: Mapping[str, Any]) -> str | None:
+    value = row.get("dtype")
+    if value not in (None, *DTYPES):
+        raise ValueError(f"dtype is {', '.join(DTYPES)} or nothing, not {value!r}")
+    return None if value is None else str(value)
 
 
 def _engine(row: Mapping[str, Any]) -> Literal["transformers", "vllm"]:

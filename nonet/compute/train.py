@@ -32,7 +32,7 @@ def carry_out(order: TrainOrder, warm: Warm, telling: Telling) -> dict[str, Any]
     examples = _examples(order)
     steps = order.recipe.steps(len(examples))
     telling.progress("loading", step=0, steps=steps, loss=None, seconds_left=None)
-    base, _ = warm.base(order.base, order.device)
+    base, _ = warm.base(order.base, order.device, order.dtype)
     lessons, cut = _lessons(order, examples, base.tokenizer)
     course = Course(lessons, order.recipe, Path(order.checkpoint), _identity(order, examples))
     wrapped = fresh_adapter(base.model, order.recipe)

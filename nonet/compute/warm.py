@@ -20,9 +20,9 @@ class Warm:
         self._key: tuple[Any, ...] | None = None
         self._kept: Any = None
 
-    def base(self, path: str, device: str) -> tuple[Base, bool]:
+    def base(self, path: str, device: str, dtype: str | None = None) -> tuple[Base, bool]:
         """The base, and whether it was here already."""
-        return self._get(("base", path, device, _stamp(path)), lambda: load_base(path, device))
+        return self._get(("base", path, device, dtype, _stamp(path)), lambda: load_base(path, device, dtype=dtype))
 
     def vllm(self, order: InferOrder) -> tuple[Engine, bool]:
         """The vLLM engine for the base and the sizes of `order`, and whether it was here already."""
@@ -30,8 +30,8 @@ class Warm:
 
         texts = order.prompt.answer == "text"
         sizes = Sizes(order.max_length + order.max_tokens, order.max_loras, order.rank, texts)
-        key = ("vllm", order.base, order.device, _stamp(order.base), sizes, order.threads)
-        return self._get(key, lambda: VllmEngine(order.base, order.device, sizes, order.threads))
+        key = ("vllm", order.base, order.device, _stamp(order.base), sizes, order.threads, order.dtype)
+        return self._get(key, lambda: VllmEngine(order.base, order.device, sizes, order.threads, order.dtype))
 
     def drop(self) -> None:
         """Give back the memory of what is kept."""

@@ -51,7 +51,7 @@ class Sizes:
 class VllmEngine:
     """See nonet.engines.Engine. Adapters get a new number each time, so no cache can mistake one for another."""
 
-    def __init__(self, base: str, device: str, sizes: Sizes, threads: int | None) -> None:
+    def __init__(self, base: str, device: str, sizes: Sizes, threads: int | None, dtype: str | None = None) -> None:
         """Build the engine (half a minute on a CPU); raises EngineError, ValueError for ranks beyond vLLM's."""
         for name, value in (ENVIRONMENT | (CPU_ENVIRONMENT if device == "cpu" else {})).items():
             os.environ.setdefault(name, value)
@@ -60,7 +60,7 @@ class VllmEngine:
         self._shapes = base_shapes(base)
         self._number = 0
         self._requests = 0
-        self._engine = _built(base, device, sizes)
+        self._engine = _built(base, device, sizes, dtype)
 
     def answer(
         self, adapters: Sequence[Adapter], asks: Sequence[Ask], reply: Reply, answered: Callable[[int], None]
@@ -155,13 +155,15 @@ def _ballot(ask: Ask, reply: Reply, output: Any) -> Ballot:
     return letter_ballot(ask, [given[token].logprob for token in ask.letter_ids])
 
 
-def _built(base: str, device: str, sizes: Sizes) -> Any:
+def _built(base: str, device: str, sizes: Sizes, dtype: str | None) -> Any:
     from vllm import EngineArgs, LLMEngine
 
     rank = next((rank for rank in RANKS if rank >= sizes.rank), None)
     if rank is None:
         raise ValueError(f"rank {sizes.rank}: vLLM takes {RANKS[-1]} at most; use the engine transformers")
     settings = _cpu_settings(base) if device == "cpu" else {"dtype": "auto", "enforce_eager": not sizes.texts}
+    if dtype is not None:
+        settings["dtype"] = dtype
     try:
         return LLMEngine.from_engine_args(
             EngineArgs(

@@ -104,7 +104,8 @@ def test_schedulers_side_by_side(paced: PacedRig, reference: Reference) -> None:
 def drafted_batch(path: Path) -> tuple[Draft, str]:
     """A batch file as `nonet submit` has it before it writes anything."""
     batch = load_batch(path)
-    return draft(batch, identify_base(batch.base.model, batch.base.revision, path.parent), "transformers"), batch.text
+    (base,) = batch.bases
+    return draft(batch, [identify_base(base.model, base.revision, path.parent)], "transformers"), batch.text
 
 
 def one_tick(rig: PacedRig) -> Callable[[], None]:

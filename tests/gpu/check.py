@@ -179,7 +179,11 @@ def _remember_memory(seen: Seen, phase: str) -> None:
 
 def _figures(home: Path, plan: Plan, seen: Seen) -> dict[str, Any]:
     storage, attempts = Storage(Home(home)), Attempts(Home(home))
-    figures: dict[str, Any] = {"run": plan.run, "base": plan.base.model, "GPU memory by phase, MiB": seen.memory}
+    figures: dict[str, Any] = {
+        "run": plan.run,
+        "base": plan.bases[0].model.model,
+        "GPU memory by phase, MiB": seen.memory,
+    }
     for adapter in plan.adapters:
         commit = storage.read(ADAPTERS, adapter.key)
         assert commit is not None

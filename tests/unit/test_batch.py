@@ -85,14 +85,13 @@ def test_a_sound_batch_holds_all_that_it_names(load: Load, folder: Path) -> None
     batch = load()
     assert batch.name == "small"
     assert batch.path == folder / "batch.yaml"
-    assert batch.base == Base("Qwen/Qwen2.5-32B-Instruct-GPTQ-Int4", None, local=False)
+    recipe, inference = Recipe(rank=4, learning_rate=1e-3), InferenceSpec("auto", 7, "letter", 1)
+    assert batch.bases == (Base("", "Qwen/Qwen2.5-32B-Instruct-GPTQ-Int4", None, False, recipe, inference),)
     assert (batch.prompt.system, batch.prompt.prefix, batch.prompt.answer) == (SYSTEM, PREFIX, "letter")
     assert batch.sources["made"] == Source("made", folder / "made.jsonl", "model")
     assert batch.problems["official"] == tuple(problems("o", "题", 10))
     assert batch.test == tuple(problems("t", "试", 4, gold=None))
     assert batch.mixes["half"].mix == Mix("half", (Use("official"), Use("made")), 0.5, 1)
-    assert batch.recipe == Recipe(rank=4, learning_rate=1e-3)
-    assert batch.inference == InferenceSpec("auto", 7, "letter", 1)
     assert batch.vote == VoteSpec("majority", 2, "validation")
     assert batch.submission == "answers.jsonl"
     assert batch.text == SOUND
@@ -119,7 +118,7 @@ def test_optional_sections_have_defaults(load: Load) -> None:
         ("submission: answers.jsonl\n", ""),
     )
     assert batch.validation == ()
-    assert batch.recipe == Recipe()
+    assert batch.bases[0].recipe == Recipe()
     assert batch.vote == VoteSpec("majority", None, "all")
     assert batch.submission == "submission.jsonl"
     assert len(batch.mixes["all"].examples) == 26
@@ -127,10 +126,10 @@ def test_optional_sections_have_defaults(load: Load) -> None:
 
 def test_free_text_answers(load: Load) -> None:
     batch = load(("shard_size: 7", "shard_size: 7, answer: text, engine: vllm"))
-    assert batch.inference == InferenceSpec("vllm", 7, "text", 1024)
+    assert batch.bases[0].inference == InferenceSpec("vllm", 7, "text", 1024)
     assert batch.prompt.answer == "text"
     batch = load(("shard_size: 7", "answer: text, max_tokens: 300"), ("name: small", "name: b\nprompt: {system: S}"))
-    assert batch.inference.max_tokens == 300
+    assert batch.bases[0].inference.max_tokens == 300
     assert batch.prompt.system == "S"
 
 
@@ -139,7 +138,8 @@ def test_a_local_base_is_an_absolute_folder(load: Load, folder: Path) -> None:
     (folder / "tiny" / "config.json").write_text("{}")
     hub = "Qwen/Qwen2.5-32B-Instruct-GPTQ-Int4"
     for written in ("tiny", "./tiny", f"../{folder.name}/tiny", str(folder / "tiny")):
-        assert load((hub, written)).base == Base(str(folder / "tiny"), None, local=True)
+        (base,) = load((hub, written)).bases
+        assert (base.model, base.revision, base.local) == (str(folder / "tiny"), None, True)
 
 
 def test_a_partial_vote_and_a_named_one(load: Load) -> None:

@@ -53,8 +53,8 @@ def competition(tmp_path: Path) -> Path:
 def test_the_competitions_batch_loads(competition: Path) -> None:
     batch = load_batch(competition)
     assert (batch.vote.members, batch.vote.select) == (9, "validation")
-    assert batch.base.model == "Qwen/Qwen2.5-32B-Instruct-GPTQ-Int4"
-    assert batch.recipe == Recipe()
+    assert batch.bases[0].model == "Qwen/Qwen2.5-32B-Instruct-GPTQ-Int4"
+    assert batch.bases[0].recipe == Recipe()
     assert len(batch.mixes) == 11
     held = sum(len(problem.questions) for problem in batch.validation)
     assert len(batch.validation) == 50

@@ -14,7 +14,7 @@ from cli.screen import RunScreen
 from cli.session import FleetSeen
 from cli.view import changes, folded, headline, progress_lines, rows, training_text
 from nonet.attempt import Attempt, ErrorClass, Outcome
-from nonet.plan import BaseModel, Plan, PlannedAdapter, QuestionSet, Shard
+from nonet.plan import BaseModel, Plan, PlannedAdapter, PlannedBase, QuestionSet, Shard
 from scheduler.state import Phase, RunState, UnitState, UnitStatus
 
 
@@ -31,8 +31,8 @@ def run_state(adapters: Sequence[UnitStatus], shards: int = 4, cell: UnitState =
     planned = tuple(PlannedAdapter(a.name, a.key, "d", (), 10, 20, 0) for a in adapters)
     sets = [QuestionSet.VALIDATION, *([QuestionSet.TEST] * (shards - 1))]
     named = tuple(Shard(f"{s}-{i:03d}", s, i, i + 1, 5, f"d{i}") for i, s in enumerate(sets))
-    base = BaseModel("m", None, "/m", "d")
-    plan = Plan("run-1", "run", base, "transformers", {}, {"max_length": 512}, {}, {}, {}, planned, named, "s.jsonl")
+    base = PlannedBase("", BaseModel("m", None, "/m", "d"), "transformers", {"max_length": 512}, {})
+    plan = Plan("run-1", "run", (base,), {}, {}, {}, planned, named, "s.jsonl")
     cells = tuple(unit(f"{a.name}/{s.name}", cell) for s in named for a in adapters)
     return RunState(plan, Phase.RUNNING, tuple(adapters), cells, None)
 

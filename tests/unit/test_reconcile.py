@@ -11,7 +11,18 @@ from config.queues import INFER_TASK, TRAIN_TASK, VOTE_TASK, Queue
 from nonet.attempt import Attempts, ErrorClass, Outcome
 from nonet.home import Home
 from nonet.key import digest
-from nonet.plan import ADAPTERS, VOTES, BaseModel, Plan, PlannedAdapter, QuestionSet, Shard, named, plan_from_json
+from nonet.plan import (
+    ADAPTERS,
+    VOTES,
+    BaseModel,
+    Plan,
+    PlannedAdapter,
+    PlannedBase,
+    QuestionSet,
+    Shard,
+    named,
+    plan_from_json,
+)
 from nonet.result import write_result
 from nonet.storage import Storage
 from scheduler.reconcile import Decision, reconcile, rerun_units
@@ -27,11 +38,8 @@ def make_plan(adapters: int = 3, shards: int = 2, **vote: object) -> Plan:
         Plan(
             run="",
             name="t",
-            base=BaseModel("m", None, "/m", "d" * 64),
-            engine="transformers",
+            bases=(PlannedBase("", BaseModel("m", None, "/m", "d" * 64), "transformers", {"max_length": 512}, {}),),
             prompt={},
-            recipe={"max_length": 512},
-            inference={},
             vote=settings | vote,
             inputs={},
             adapters=tuple(PlannedAdapter(f"m{i}", f"{i}" * 64, "e" * 64, (), 2, 3, 0) for i in range(adapters)),
