@@ -91,10 +91,9 @@ class Rig:
     def compute_processes(self) -> list[psutil.Process]:
         """Compute processes of this rig, by their command line and home."""
         found = []
-        for process in psutil.process_iter(["cmdline"]):
-            command = process.info["cmdline"] or []
+        for process in psutil.process_iter():
             try:
-                if "nonet.compute" in command and process.environ().get("NONET_HOME") == str(self.home):
+                if _computes(process) and process.environ().get("NONET_HOME") == str(self.home):
                     found.append(process)
             except psutil.Error:
                 continue
@@ -102,9 +101,8 @@ class Rig:
 
     def family(self, name: str, *, compute: bool = True) -> list[psutil.Process]:
         """A process with all below it; compute processes last, or left out."""
-        root = psutil.Process(self.processes[name].pid)
-        family = [root, *root.children(recursive=True)]
-        computing = [p for p in family if "nonet.compute" in p.cmdline()]
+        family = self._family_of(name)
+        computing = [p for p in family if _computes(p)]
         return [p for p in family if p not in computing] + (computing if compute else [])
 
     def orphans(self) -> list[psutil.Process]:
@@ -226,6 +224,13 @@ class Rig:
                 stderr=log,
                 start_new_session=True,
             )
+
+
+def _computes(process: psutil.Process) -> bool:
+    try:
+        return "nonet.compute" in process.cmdline()
+    except psutil.Error:  # it has ended meanwhile
+        return False
 
 
 def _kill_tree(pid: int) -> None:

@@ -9,7 +9,8 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,12 +65,11 @@ class Injector:
     def kill_compute(self) -> Explained | None:
         """Row 1."""
         worker = self._worker()
-        computing = [p for p in self.rig.family(worker) if "nonet.compute" in p.cmdline()]
-        for process in computing:
-            process.suspend()
+        others = self.rig.family(worker, compute=False)
+        computing = [p for p in self.rig.family(worker) if p not in others]
+        _each(computing, psutil.Process.suspend)
         explained = Explained(max(1, self._open(worker)))
-        for process in computing:
-            process.kill()
+        _each(computing, psutil.Process.kill)
         return explained if computing else None
 
     def kill_worker(self) -> Explained:
@@ -84,12 +84,10 @@ class Injector:
         """Row 3: with its compute process, past its lease."""
         worker = self._worker()
         family = self.rig.family(worker)
-        for process in family:
-            process.suspend()
+        _each(family, psutil.Process.suspend)
         explained = Explained(self._open(worker))
         time.sleep(LEASE_SECONDS * 1.5)
-        for process in family:
-            process.resume()
+        _each(family, psutil.Process.resume)
         return explained
 
     def drain_worker(self) -> Explained:
@@ -223,6 +221,13 @@ class Injector:
             data[self._dice.randrange(len(data))] ^= 0x10
             path.write_bytes(data)
         return way == "delete"
+
+
+def _each(processes: Iterable[psutil.Process], action: Callable[[psutil.Process], None]) -> None:
+    """Do it to each that has not ended meanwhile."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            action(process)
 
 
 KINDS: Mapping[str, Callable[[Injector], Explained | None]] = {
