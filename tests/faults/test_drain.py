@@ -42,7 +42,7 @@ def test_drain_while_answering(paced: PacedRig, reference: Reference) -> None:
         cells = {c.key for c in plan.cells}
         paced.wait(lambda: bool(cells & set(paced.open_attempts(plan))), 60, "a shard in work")
         working = set(paced.open_attempts(plan))
-        assert drained(paced, "all0") < ENDING
+        assert drained(paced, "all0") < paced.settings.drain_seconds
     outcomes = {paced.attempts.history(key)[-1].outcome for key in working}
     assert outcomes == {Outcome.DRAINED}
     paced.start("all0")
@@ -59,7 +59,7 @@ def test_drain_while_storage_is_away(paced: PacedRig, reference: Reference) -> N
         with lost(paced.home, "read-only"):
             (paced.pace / "training.hold").unlink()
             paced.wait_for_log("all0", "waiting, storage is not well")
-            assert drained(paced, "all0") < ENDING
+            assert drained(paced, "all0") < paced.settings.drain_seconds
             assert not paced.compute_processes()
     paced.start("all1")
     paced.finish(plan)
