@@ -132,6 +132,22 @@ chaos: .venv/.dev .venv/.project .stacks/cpu/.installed ## a soak on the demo ba
 bench: .venv/.project .stacks/cpu/.installed ## the benchmarks: ratios measured side by side in one run
 	@for b in bench/[a-z]*.py; do echo "== $$b"; NONET_STACKS="$(CURDIR)/.stacks" $(BIN)/python "$$b" $(ARGS); done
 
+# ---------------------------------------------------------------- containers
+
+CONTAINER_ENGINE ?= docker
+COMPOSE ?= $(CONTAINER_ENGINE) compose
+CONTAINER_BUILD ?= $(CONTAINER_ENGINE) build -f Dockerfile.gpu . --build-arg PIP_INDEX_URL --build-arg PIP_EXTRA_INDEX_URL
+
+.PHONY: images
+images: ## the images of a fleet without a GPU: nonet:fleet and nonet:cpu (docs/containers.md)
+	$(CONTAINER_BUILD) --target fleet --build-arg STACK=cpu -t nonet:fleet
+	$(CONTAINER_BUILD) --target worker --build-arg STACK=cpu -t nonet:cpu
+
+# Not part of `make test`: it needs root, a container engine and some 20 minutes.
+.PHONY: test-containers
+test-containers: images .venv/.dev .venv/.project ## a fleet of containers: login, drain, kill, a second host, nothing left
+	@CONTAINER_ENGINE="$(CONTAINER_ENGINE)" COMPOSE="$(COMPOSE)" $(PYTEST) -s tests/containers
+
 # ---------------------------------------------------------------- upkeep
 
 .PHONY: schema
