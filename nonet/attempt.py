@@ -8,13 +8,11 @@ publish.
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from nonet.atomic import PART, create_file
 from nonet.home import Home
 
 
@@ -62,6 +60,7 @@ class Attempts:
 
     def __init__(self, home: Home) -> None:
         self.home = home
+        self.store = home.store
 
     def begin(self, key: str, *, host: str, worker: str, run: str, log: Path, group: int) -> Attempt | None:
         """Begin the next epoch of `key`; None when another process began it first."""
@@ -69,14 +68,14 @@ class Attempts:
         relative = log.relative_to(self.home.root).as_posix()
         attempt = Attempt(key, epoch, host, worker, run, relative, group, time.time())
         record = {name: value for name, value in asdict(attempt).items() if value is not None}
-        return attempt if create_file(self._begun(key, epoch), json.dumps(record).encode()) else None
+        return attempt if self.store.create(self._begun(key, epoch), json.dumps(record).encode()) else None
 
     def end(
         self, key: str, epoch: int, outcome: Outcome, error_class: ErrorClass | None = None, error: str | None = None
     ) -> bool:
         """Write how `epoch` of `key` ended; False when its outcome was written before."""
         record = {"outcome": outcome, "error_class": error_class, "error": error, "ended": time.time()}
-        return create_file(self._ended(key, epoch), json.dumps(record, ensure_ascii=False).encode())
+        return self.store.create(self._ended(key, epoch), json.dumps(record, ensure_ascii=False).encode())
 
     def latest(self, key: str) -> int:
         """The highest epoch of `key` that was begun, 0 when there is none."""
@@ -84,7 +83,7 @@ class Attempts:
 
     def is_current(self, key: str, epoch: int) -> bool:
         """Whether `epoch` may still publish: it is the latest and nobody has ended it."""
-        return self.latest(key) == epoch and not self._ended(key, epoch).exists()
+        return self.latest(key) == epoch and not self.store.exists(self._ended(key, epoch))
 
     def history(self, key: str) -> tuple[Attempt, ...]:
         """Every attempt at `key` in the order of epochs; unreadable records are left out."""
@@ -94,7 +93,7 @@ class Attempts:
     def pardon(self, key: str) -> int:
         """Forgive every attempt at `key` so far, so that it may be tried again; returns the last epoch forgiven."""
         epoch = self.latest(key)
-        create_file(self.home.attempts(key) / f"{epoch:04d}.pardon.json", b"{}")
+        self.store.create(self.home.attempts(key) / f"{epoch:04d}.pardon.json", b"{}")
         return epoch
 
     def pardoned(self, key: str) -> int:
@@ -103,22 +102,17 @@ class Attempts:
 
     def tried(self) -> frozenset[str]:
         """Keys that have any attempt."""
-        try:
-            return frozenset(os.listdir(self.home.all_attempts))
-        except FileNotFoundError:
-            return frozenset()
+        return frozenset(self.store.names(self.home.all_attempts))
 
     def sweep(self, key: str) -> None:
         """Remove what killed writers left half written; a living one writes again."""
-        for name in self._names(key):
-            if name.startswith(PART):
-                (self.home.attempts(key) / name).unlink(missing_ok=True)
+        self.store.sweep(self.home.attempts(key))
 
     def _read(self, key: str, epoch: int) -> Attempt | None:
         try:
-            record = json.loads(self._begun(key, epoch).read_bytes())
-            if self._ended(key, epoch).exists():
-                end = json.loads(self._ended(key, epoch).read_bytes())
+            record = json.loads(self.store.read(self._begun(key, epoch)))
+            if self.store.exists(self._ended(key, epoch)):
+                end = json.loads(self.store.read(self._ended(key, epoch)))
                 record |= end
                 record["outcome"] = Outcome(end["outcome"])
                 record["error_class"] = ErrorClass(end["error_class"]) if end["error_class"] else None
@@ -127,10 +121,7 @@ class Attempts:
             return None
 
     def _names(self, key: str) -> list[str]:
-        try:
-            return os.listdir(self.home.attempts(key))
-        except FileNotFoundError:
-            return []
+        return self.store.names(self.home.attempts(key))
 
     def _begun(self, key: str, epoch: int) -> Path:
         return self.home.attempts(key) / f"{epoch:04d}.json"

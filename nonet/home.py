@@ -1,10 +1,14 @@
-"""The home: the one place that knows where everything lies on shared storage. Knows paths only, reads nothing."""
+"""The home: the one place that knows where everything lies on shared storage. Knows paths, and the store that holds
+them; reads nothing itself."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
+
+from nonet.stores.posix import PosixStore
+from nonet.stores.store import Store
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -18,9 +22,19 @@ def checked_name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Paths under one root folder that every worker of the fleet reaches."""
+    """Paths under one root, and the store that every worker of the fleet reaches what lies there through.
+
+    The root of a POSIX store is the storage itself, that of an object store this machine's cache: what is shared is
+    read and written through `store`, never at its path.
+    """
 
     root: Path
+    elsewhere: Store | None = None
+    """The store, where it is not the folder `root` itself."""
+
+    @property
+    def store(self) -> Store:
+        return self.elsewhere or PosixStore(self.root)
 
     @property
     def runs(self) -> Path:
@@ -97,5 +111,5 @@ class Home:
 
     @property
     def fleet(self) -> Path:
-        """What belongs to the processes of `nonet up` on this machine: Redis files, their logs."""
+        """What belongs to the processes of `nonet up` on this machine: Redis files, their logs. Never shared."""
         return self.root / "fleet"

@@ -4,38 +4,28 @@ An artifact is a commit record (`commits/<scope>/<key>.json`) created exclusivel
 stands nothing of the artifact is visible. Small artifacts live inside the record (`body`); large ones as files that
 the record names with size and SHA-256. The record carries the SHA-256 of itself.
 
-A record is linked from a part file that carries its epoch. Whoever begins a newer epoch removes the parts of the
-older ones first (`fence`): what a frozen process had ready to publish is gone when it wakes up, and it cannot write
-it again, since it looks whether its epoch is still current after writing and before linking.
+Whoever begins a newer epoch fences the older ones first (`fence`): what a frozen process had ready to publish cannot
+be committed any more when it wakes up. How that holds, and where the files lie, is the store's matter (nonet.stores).
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from nonet.atomic import PART, link_new, parts_of, replace_file, sync_file, sync_folder, written_beside
 from nonet.home import Home
 from nonet.key import SCHEMA, canonical, digest, file_digest
+from nonet.stores.store import Published as Published
+from nonet.stores.store import Store
 
 _MEND = "submit the batch again, then `nonet rerun` what failed"
-
-
-class Published(StrEnum):
-    """What became of a publish."""
-
-    COMMITTED = "committed"
-    ALREADY = "already committed"
-    STALE = "stale"  # a newer epoch has begun
 
 
 class DamagedError(Exception):
@@ -71,18 +61,16 @@ class Storage:
 
     def __init__(self, home: Home) -> None:
         self.home = home
+        self.store: Store = home.store
         self._verified: set[tuple[str, int, int]] = set()
 
     def committed(self, scope: str) -> frozenset[str]:
         """Keys with a commit record in `scope`; a directory listing, nothing is verified."""
-        try:
-            names = os.listdir(self.home.commits(scope))
-        except FileNotFoundError:
-            return frozenset()
-        return frozenset(name[:-5] for name in names if name.endswith(".json") and not name.startswith(PART))
+        names = self.store.names(self.home.commits(scope))
+        return frozenset(name[:-5] for name in names if name.endswith(".json"))
 
     def has(self, scope: str, key: str) -> bool:
-        return self._record(scope, key).exists()
+        return self.store.exists(self._record(scope, key))
 
     def read(self, scope: str, key: str, *, afresh: bool = False) -> Commit | None:
         """The verified commit, None when there is none; raises DamagedError after setting a damaged one aside.
@@ -93,7 +81,7 @@ class Storage:
             self._verified.clear()
         path = self._record(scope, key)
         try:
-            raw = path.read_bytes()
+            raw = self.store.read(path)
         except FileNotFoundError:
             return None
         try:
@@ -102,7 +90,7 @@ class Storage:
                 self._verify(stored)
         except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
             self.set_aside(scope, key)
-            raise DamagedError(f"{path}: {error}; set aside, it will be computed again") from error
+            raise DamagedError(f"{self.store.place(path)}: {error}; set aside, it will be computed again") from error
         return commit
 
     def record(self, scope: str, key: str) -> Commit | None:
@@ -116,12 +104,10 @@ class Storage:
     def set_aside(self, scope: str, key: str) -> None:
         """Move the commit record of `key` into quarantine; its files stay where they are for a look."""
         target = self.home.quarantine / f"{scope}.{key}.{uuid.uuid4().hex}.json"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):
-            os.rename(self._record(scope, key), target)
+        self.store.set_aside(self._record(scope, key), target)
 
     def staging(self, key: str, epoch: int) -> Path:
-        """A new empty folder, on the same storage, in which the files of `key` can be written."""
+        """A new empty folder on this machine in which the files of `key` can be written."""
         folder = self.home.blob(key) / f"{epoch:04d}-{uuid.uuid4().hex[:8]}"
         folder.mkdir(parents=True)
         return folder
@@ -151,9 +137,9 @@ class Storage:
             "body": dict(body or {}),
         }
         record["sha256"] = digest(canonical(record))
-        published = self._commit(self._record(scope, key), canonical(record), epoch, current)
+        published = self.store.commit(self._record(scope, key), canonical(record), epoch, current)
         if published is not Published.COMMITTED and folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            self.store.remove_folder(folder)
         return published
 
     def fence(self, scope: str, key: str, epoch: int) -> None:
@@ -162,93 +148,86 @@ class Storage:
         To be called once `epoch` has begun, before it writes anything. Files that a commit names stay, and so do
         those of commits that were set aside.
         """
-        for part in parts_of(self._record(scope, key)):
-            if int(part.name.rsplit("-", 2)[1]) < epoch:
-                part.unlink(missing_ok=True)
+        self.store.fence(self._record(scope, key), epoch)
         self._remove_staging(scope, key, epoch)
 
     def sweep(self, scope: str, keys: Iterable[str]) -> None:
         """Remove what killed tries at `keys` left behind, where they are committed: nobody can publish them again."""
         done = self.committed(scope).intersection(keys)
-        for part in self.home.commits(scope).glob(f"{PART}*"):
-            if part.name.removeprefix(PART).partition(".json-")[0] in done:
-                part.unlink(missing_ok=True)
+        self.store.sweep(self.home.commits(scope), [f"{key}.json" for key in done])
         for key in done:
             self._remove_staging(scope, key, sys.maxsize)
 
     def path(self, stored: StoredFile) -> Path:
+        """Where the file lies on this machine once its commit has been read."""
         return self.home.root / stored.path
 
     def put_input(self, data: bytes) -> str:
         """Store `data` under its SHA-256 and return that; twice is one file, a damaged one is mended."""
         name = digest(data)
         path = self.home.input(name)
-        if not path.exists() or file_digest(path) != name:
-            replace_file(path, data)
+        if not self.store.exists(path) or digest(self.store.read(path)) != name:
+            self.store.replace(path, data)
         return name
 
     def read_input(self, name: str) -> bytes:
         """The content stored as `name`; raises DamagedInputError when it is gone or not what was stored."""
-        try:
-            data = self.home.input(name).read_bytes()
-        except FileNotFoundError:
-            raise DamagedInputError(f"{self.home.input(name)} is gone; {_MEND}") from None
-        if digest(data) != name:
-            raise DamagedInputError(f"{self.home.input(name)}: content does not match its name; {_MEND}")
-        return data
+        return self.input_path(name).read_bytes()
 
-    def _commit(self, path: Path, data: bytes, epoch: int, current: Callable[[], bool]) -> Published:
-        with written_beside(path, data, f"{epoch:04d}-") as part:
-            if not current():
-                return Published.STALE
+    def input_path(self, name: str) -> Path:
+        """A file of this machine with the content stored as `name`, verified; raises DamagedInputError."""
+        path = self.home.input(name)
+        for afresh in (False, True):  # a copy that was damaged here is fetched again
             try:
-                if link_new(part, path):
-                    return Published.COMMITTED
-                # its own record stands where an earlier call failed after the link
-                return Published.COMMITTED if path.read_bytes() == data else Published.ALREADY
+                found = file_digest(self.store.fetch(path, afresh=afresh))
             except FileNotFoundError:
-                return Published.STALE
+                raise DamagedInputError(f"{self.store.place(path)} is gone; {_MEND}") from None
+            if found == name:
+                return path
+        raise DamagedInputError(f"{self.store.place(path)}: content does not match its name; {_MEND}")
 
     def _remove_staging(self, scope: str, key: str, before: int) -> None:
-        try:
-            folders = [f for f in self.home.blob(key).iterdir() if int(f.name.split("-")[0]) < before]
-        except FileNotFoundError:
-            return
+        blob = self.home.blob(key)
+        here = os.listdir(blob) if blob.is_dir() else []  # of an object store: what was never put there
+        names = {*self.store.names(blob), *here}
+        folders = [blob / name for name in names if int(name.split("-")[0]) < before]
         if not folders:
             return
+        quarantine = self.home.quarantine
+        aside = [quarantine / n for n in self.store.names(quarantine) if n.startswith(f"{scope}.{key}.")]
         named = b""
-        for record in (self._record(scope, key), *self.home.quarantine.glob(f"{scope}.{key}.*.json")):
+        for record in (self._record(scope, key), *aside):
             with suppress(FileNotFoundError):
-                named += record.read_bytes()
+                named += self.store.read(record)
         for folder in folders:
             if folder.name.encode() not in named:
-                shutil.rmtree(folder, ignore_errors=True)
+                self.store.remove_folder(folder)
 
     def _record(self, scope: str, key: str) -> Path:
         return self.home.commits(scope) / f"{key}.json"
 
     def _stored_files(self, folder: Path) -> dict[str, StoredFile]:
+        self.store.put_folder(folder)
         files = {}
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-            sync_file(path)
             relative = path.relative_to(self.home.root).as_posix()
             files[path.relative_to(folder).as_posix()] = StoredFile(relative, path.stat().st_size, file_digest(path))
-        sync_folder(folder)
-        sync_folder(folder.parent)
         return files
 
     def _verify(self, stored: StoredFile) -> None:
         """Checks size and SHA-256, once for each state of the file that this process has seen."""
-        path = (self.home.root / stored.path).resolve()
-        if not path.is_relative_to(self.home.root.resolve()):
+        path = self.path(stored)
+        if not path.resolve().is_relative_to(self.home.root.resolve()):
             raise ValueError(f"{stored.path}: outside the home")
-        status = path.stat()
-        seen = (stored.path, status.st_mtime_ns, status.st_size)
-        if seen in self._verified:
-            return
-        if status.st_size != stored.size or file_digest(path) != stored.sha256:
-            raise ValueError(f"{stored.path}: content does not match its checksum")
-        self._verified.add(seen)
+        for afresh in (False, True):  # a copy that was damaged here is fetched again
+            status = self.store.fetch(path, afresh=afresh).stat()
+            seen = (stored.path, status.st_mtime_ns, status.st_size)
+            if seen in self._verified:
+                return
+            if status.st_size == stored.size and file_digest(path) == stored.sha256:
+                self._verified.add(seen)
+                return
+        raise ValueError(f"{stored.path}: content does not match its checksum")
 
 
 def _parse(raw: bytes, scope: str, key: str) -> Commit:
