@@ -204,7 +204,7 @@ def submit(session: Session, batch_file: Path, follow: bool) -> int:
     from cli.watch import watch_run
 
     batch, found = drafted(session, batch_file)
-    if not session.home.plan(found.plan.run).exists():
+    if not session.store.exists(session.home.plan(found.plan.run)):
         _tokens(batch, found.plan)  # refuses a question that cannot fit
     created = submit_draft(session.storage, found, batch.text)
     seen = session.wake()

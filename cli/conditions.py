@@ -15,8 +15,8 @@ import redis
 
 from cli.exit_codes import ExitCode
 from cli.finding import Finding, Health
-from nonet.atomic import create_file
-from nonet.space import shortage
+from nonet.home import Home
+from nonet.stores.store import Published, Store
 from workers.redis_server import OLDEST
 
 _LOW_SPACE = 5 * 2**30
@@ -27,19 +27,21 @@ _RACERS = 8
 _NEARLY_FULL = 0.9
 
 
-def storage_findings(home: Path, reserve: int) -> Iterator[Finding]:
-    """Whether the storage at `home` is one that results are safe on."""
-    place = f"storage {home}"
-    probe = home / f".doctor-{uuid.uuid4().hex}"
+def storage_findings(home: Home, reserve: int) -> Iterator[Finding]:
+    """Whether the storage of `home` is one that results are safe on."""
+    store, place = home.store, f"storage {home.store.url}"
+    probe, record = (home.root / f".doctor-{uuid.uuid4().hex}" for _ in range(2))
     try:
-        yield _exclusive(place, probe)
-        yield _clock("clock of the storage", probe.stat().st_mtime - time.time())
+        yield _exclusive(store, place, probe)
+        yield _fenced(store, record)
+        yield _clock("clock of the storage", store.modified(probe) - time.time())
         yield _space(home, reserve)
     except OSError as error:
         yield Finding(place, Health.BAD, f"{error}; give another --home, or mend it", ExitCode.STORAGE)
     finally:
-        with suppress(OSError):
-            probe.unlink(missing_ok=True)
+        for path in (probe, record):
+            with suppress(OSError):
+                store.delete(path)
 
 
 def redis_findings(client: redis.Redis) -> Iterator[Finding]:
@@ -71,18 +73,32 @@ def info_findings(info: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("Redis memory", Health.BAD, text, ExitCode.NO_FLEET)
 
 
-def _exclusive(place: str, probe: Path) -> Finding:
+def _exclusive(store: Store, place: str, probe: Path) -> Finding:
     """Several create the same file at the same moment: one may win, and its content stands."""
     with ThreadPoolExecutor(_RACERS) as pool:
-        won = [n for n, first in enumerate(pool.map(lambda n: create_file(probe, b"%d" % n), range(_RACERS))) if first]
-    sound = len(won) == 1 and probe.read_bytes() == b"%d" % won[0]
-    text = "creates files exclusively" if sound else "an exclusive create is not exclusive; use another file system"
+        won = [n for n, first in enumerate(pool.map(lambda n: store.create(probe, b"%d" % n), range(_RACERS))) if first]
+    sound = len(won) == 1 and store.read(probe) == b"%d" % won[0]
+    text = "creates files exclusively" if sound else "an exclusive create is not exclusive; use another storage"
     return Finding(place, Health.GOOD if sound else Health.BAD, text, ExitCode.STORAGE)
 
 
-def _space(home: Path, reserve: int) -> Finding:
-    free = shutil.disk_usage(home).free
-    short = shortage(home, reserve)
+def _fenced(store: Store, record: Path) -> Finding:
+    """A newer try begins while an older one is about to commit: the older one must not get through."""
+
+    def overtaken() -> bool:
+        store.fence(record, 2)
+        return True
+
+    sound = store.commit(record, b"{}", 1, overtaken) is Published.STALE
+    text = "keeps out whoever was overtaken" if sound else "lets through what was overtaken; use another storage"
+    return Finding("commits", Health.GOOD if sound else Health.BAD, text, ExitCode.STORAGE)
+
+
+def _space(home: Home, reserve: int) -> Finding:
+    """Free space on this machine's side: the storage itself, or the cache of an object store."""
+    home.root.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(home.root).free
+    short = home.store.shortage(reserve)
     if short is not None:
         return Finding("free space", Health.BAD, short, ExitCode.STORAGE)
     return Finding("free space", Health.GOOD if free > _LOW_SPACE else Health.WARNING, f"{free / 2**30:.1f} GiB")

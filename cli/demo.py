@@ -96,4 +96,4 @@ def _show(session: Session, plan: Plan) -> None:
         click.echo(f"best single  validation {share(best.validation)}, test {share(best.test.accuracy)} ({best.name})")
     if floor is not None:
         click.echo(f"no model     always {floor.letter} {share(floor.commonest)}, chance {share(floor.chance)} (test)")
-    click.echo(f"submission   {session.home.submission(plan.run, plan.submission)}")
+    click.echo(f"submission   {session.submission_place(plan)}")

@@ -29,7 +29,7 @@ def findings(session: Session) -> Iterator[Finding]:
     new_enough = sys.version_info >= (3, 11)
     yield Finding("Python", Health.GOOD if new_enough else Health.BAD, version, ExitCode.USAGE)
     yield from _stacks(session.settings)
-    yield from storage_findings(session.home.root, session.settings.reserve)
+    yield from storage_findings(session.home, session.settings.reserve)
     if session.settings.redis_url is None:
         yield _redis_server()
     yield from _fleet(session)

@@ -74,7 +74,7 @@ def places(fleet: Fleet, settings: Settings) -> Iterator[str]:
     if fleet.flower_url:
         open_to = "" if FlowerSettings().has_login() else "  (no login: who is on this machine may look)"
         yield f"Flower  {fleet.flower_url}{open_to}"
-    yield f"home    {settings.storage_home.root}"
+    yield f"home    {settings.storage_home.store.url}"
     yield f"logs    {fleet.logs}"
 
 

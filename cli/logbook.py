@@ -20,4 +20,5 @@ def logbook(session: Session) -> None:
         click.echo(f"{run} is left out: {why}", err=True)
     rows = sum(len(entries) for entries in book.sheets.values())
     bases = len(book.sheets)
-    click.echo(f"{session.home.logbook}: {rows:,} rows, {bases} {'base' if bases == 1 else 'bases'}")
+    place = session.store.place(session.home.logbook)
+    click.echo(f"{place}: {rows:,} rows, {bases} {'base' if bases == 1 else 'bases'}")

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 import click
 
@@ -15,6 +14,7 @@ from cli.exit_codes import ExitCode
 from cli.options import run_argument
 from cli.session import Session
 from nonet.attempt import Attempt
+from nonet.home import Home
 from nonet.plan import Plan
 from scheduler.state import Phase
 
@@ -78,8 +78,8 @@ def _outcome(attempt: Attempt) -> str:
 class _Tail:
     """Prints what was not printed yet: headings when they change, logs as they grow."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, home: Home) -> None:
+        self._home = home
         self._printed: dict[str, int] = {}
         self._headings: dict[str, tuple[str, ...]] = {}
 
@@ -96,9 +96,7 @@ class _Tail:
 
     def _grown(self, log: str) -> None:
         try:
-            with (self._root / log).open("rb") as file:
-                file.seek(self._printed.get(log, 0))
-                data = file.read()
+            data = self._home.store.read(self._home.root / log, self._printed.get(log, 0))
         except FileNotFoundError:
             return
         if data:
@@ -118,7 +116,7 @@ def logs(session: Session, run: str | None, artifact: str | None, follow: bool) 
     processes of `nonet up` themselves say lies in the folder fleet/logs of the home.
     """
     plan = session.plan(run)
-    tail = _Tail(session.home.root)
+    tail = _Tail(session.home)
     names = artifacts(session, plan, artifact)
     parts = log_parts(session, names)
     tail.show(parts)

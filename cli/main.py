@@ -6,7 +6,6 @@ import importlib
 import os
 import sys
 import traceback
-from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -69,12 +68,10 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option(
-    "--home", type=click.Path(path_type=Path, file_okay=False), help="Shared storage [NONET_HOME; default: .nonet]"
-)
+@click.option("--home", help="Shared storage: a folder [NONET_HOME; default: .nonet]")
 @click.version_option(nonet.__version__, prog_name="nonet")
 @click.pass_context
-def nonet_command(ctx: click.Context, home: Path | None) -> None:
+def nonet_command(ctx: click.Context, home: str | None) -> None:
     """Train LoRA adapters, one a data mix, and let them vote, on a fleet of Celery workers.
 
     RUN is a run's id, a unique prefix of it, or `latest` (the default). Further settings are NONET_* variables.

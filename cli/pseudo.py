@@ -41,8 +41,11 @@ def pseudo(session: Session, run: str | None, min_margin: float, out: Path | Non
     found = pseudo_labels(problems_of(session.storage, plan, QuestionSet.TEST), result, plan.run, min_margin)
     if not found.rows:
         raise RefusedError(f"no question of {plan.run} was decided by {min_margin} or more", ExitCode.BAD_INPUT)
-    path = out or session.home.pseudo(plan.run)
-    replace_file(path, dumps(found.rows))
+    if out is not None:
+        replace_file(out, dumps(found.rows))
+    else:
+        session.store.replace(session.home.pseudo(plan.run), dumps(found.rows))
+    place = out or session.store.place(session.home.pseudo(plan.run))
     left = found.questions - found.kept
     click.echo(f"{found.kept:,} questions in {len(found.rows):,} rows; {left:,} are below the margin of {min_margin:g}")
-    click.echo(f"source: {{path: {path}, labels: pseudo}}")
+    click.echo(f"source: {{path: {place}, labels: pseudo}}")

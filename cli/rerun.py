@@ -42,7 +42,7 @@ def rerun(
             "everything selected is committed: committed results are never computed twice", ExitCode.USAGE
         )
     again = forgivable(state, meant)
-    cancelled = session.home.cancelled(plan.run).exists()
+    cancelled = session.store.exists(session.home.cancelled(plan.run))
     for unit in again:
         click.echo(f"{unit.name}: {attempts_text(unit.attempts)}, {cause(unit.last)}")
     if not again and not cancelled:
@@ -54,7 +54,7 @@ def rerun(
         return
     for unit in again:
         session.attempts.pardon(unit.key)
-    session.home.cancelled(plan.run).unlink(missing_ok=True)
+    session.store.delete(session.home.cancelled(plan.run))
     _wake(session)
 
 

@@ -39,6 +39,7 @@ class Session:
         self.settings = settings
         self.home: Home = settings.storage_home
         self.storage = Storage(self.home)
+        self.store = self.home.store
         self.attempts = Attempts(self.home)
 
     @cached_property
@@ -65,9 +66,9 @@ class Session:
         """
         name = self._run_id(run)
         try:
-            return plan_from_json(self.home.plan(name).read_bytes())
+            return plan_from_json(self.store.read(self.home.plan(name)))
         except (ValueError, KeyError, TypeError) as error:
-            message = f"{self.home.plan(name)} cannot be read ({error}); submit its batch again"
+            message = f"{self.store.place(self.home.plan(name))} cannot be read ({error}); submit its batch again"
             raise RefusedError(message, ExitCode.STORAGE) from error
 
     def state(self, plan: Plan) -> tuple[RunState, FleetSeen]:
@@ -101,10 +102,14 @@ class Session:
         wake(self.client)
         return FleetSeen.REACHABLE
 
+    def submission_place(self, plan: Plan) -> str:
+        """Where the submission of the run of `plan` lies, or will lie, for people."""
+        return self.store.place(self.home.submission(plan.run, plan.submission))
+
     def _run_id(self, run: str | None) -> str:
         runs = self.runs()
         if not runs:
-            message = f"no run under {self.home.root}; submit one with `nonet submit BATCH`, or give another --home"
+            message = f"no run under {self.store.url}; submit one with `nonet submit BATCH`, or give another --home"
             raise RefusedError(message, ExitCode.NOT_FOUND)
         if run is None or run == LATEST:
             return runs[-1]
@@ -113,7 +118,7 @@ class Session:
             return found[0]
         if found:
             raise RefusedError(f"{run!r} may be {' or '.join(found)}; give more of it", ExitCode.NOT_FOUND)
-        raise RefusedError(f"no run {run!r} under {self.home.root}; there are {', '.join(runs)}", ExitCode.NOT_FOUND)
+        raise RefusedError(f"no run {run!r} under {self.store.url}; there are {', '.join(runs)}", ExitCode.NOT_FOUND)
 
 
 def waiting_note(seen: FleetSeen, phase: Phase = Phase.RUNNING) -> str | None:

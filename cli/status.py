@@ -16,7 +16,6 @@ from cli.options import json_option, run_argument
 from cli.screen import RunScreen, console
 from cli.session import FleetSeen, Session
 from cli.view import PHASE_STYLES, headline
-from nonet.space import shortage
 from scheduler.state import RunState, UnitState, UnitStatus
 
 
@@ -52,30 +51,29 @@ def status(session: Session, run: str | None, every: bool, as_json: bool) -> int
         return OF_PHASE[state.phase]
     screen = console()
     screen.print(RunScreen(state, seen))
-    short = shortage(session.home.root, session.settings.reserve)
+    short = session.store.shortage(session.settings.reserve)
     if short is not None:
         click.echo(f"paused: {short}")
-    path = session.home.submission(plan.run, plan.submission)
-    if path.exists():
-        click.echo(f"submission: {path}")
+    if session.store.exists(session.home.submission(plan.run, plan.submission)):
+        click.echo(f"submission: {session.submission_place(plan)}")
     return OF_PHASE[state.phase]
 
 
 def state_json(session: Session, state: RunState, seen: FleetSeen) -> dict[str, Any]:
     """The state of a run as `status --json` prints it."""
     plan = state.plan
-    path = session.home.submission(plan.run, plan.submission)
+    written = session.store.exists(session.home.submission(plan.run, plan.submission))
     return {
         "schema": 1,
         "run": plan.run,
         "name": plan.name,
         "phase": state.phase.value,
         "fleet": seen.value,
-        "paused": shortage(session.home.root, session.settings.reserve),
+        "paused": session.store.shortage(session.settings.reserve),
         "base": plan.bases[0].model.told() if len(plan.bases) == 1 else None,
         "engine": plan.bases[0].engine if len(plan.bases) == 1 else None,
         "bases": [{"name": base.name, **base.model.told(), "engine": base.engine} for base in plan.bases],
-        "submission": {"path": str(path), "exists": path.exists()},
+        "submission": {"path": session.submission_place(plan), "exists": written},
         "counts": {"adapters": _counts(state.adapters), "cells": _counts(state.cells)},
         "adapters": [
             {**_unit_json(unit), "questions": a.questions, "steps": a.steps, "leaked": a.leaked, "base": a.base}

@@ -18,7 +18,6 @@ from cli.screen import console
 from cli.session import Session
 from cli.tables import results_lines, results_table, score_table, vote_lines
 from nonet.aggregation import Aggregation, aggregate, collect, spec_of
-from nonet.atomic import replace_file
 from nonet.defect import DefectsError
 from nonet.labelled import labelled
 from nonet.pairs import Pair
@@ -73,18 +72,19 @@ def vote(
         raise click.UsageError("--gold goes with --compare; `nonet score` scores a submission")
     spec = spec_of(plan, **given, **_selection(plan, select, members))
     result = voted(session, plan, spec)
-    folder = session.home.votes(plan.run) / result.key[:12]
-    replace_file(folder / plan.submission, result.submission)
+    folder, store = session.home.votes(plan.run) / result.key[:12], session.store
+    store.replace(folder / plan.submission, result.submission)
     manifest = json.dumps(result.manifest, ensure_ascii=False, indent=1).encode() + b"\n"
-    replace_file(folder / f"{plan.submission}.manifest.json", manifest)
+    store.replace(folder / f"{plan.submission}.manifest.json", manifest)
+    place = store.place(folder / plan.submission)
     found = results_of(session.storage, plan, result, spec)
     if as_json:
-        click.echo(json.dumps(_vote_json(result, found, folder / plan.submission), ensure_ascii=False, indent=1))
+        click.echo(json.dumps(_vote_json(result, found, place), ensure_ascii=False, indent=1))
         return
     console().print(results_table(found))
     for line in (*vote_lines(result), *results_lines(found)):
         click.echo(line)
-    click.echo(f"submission: {folder / plan.submission}")
+    click.echo(f"submission: {place}")
 
 
 def voted(session: Session, plan: Plan, spec: VoteSpec) -> Aggregation:
@@ -112,10 +112,10 @@ def _selection(plan: Plan, select: str | None, members: int | None) -> Mapping[s
     return {"select": names} if members else {"select": names, "members": None}
 
 
-def _vote_json(result: Aggregation, found: Results, path: Path) -> dict[str, Any]:
+def _vote_json(result: Aggregation, found: Results, place: str) -> dict[str, Any]:
     return {
         "schema": 1,
-        "submission": str(path),
+        "submission": place,
         "validation": found.vote_validation,
         "pairs": [pair.to_json() for pair in found.pairs_validation],
         "manifest": dict(result.manifest),
@@ -188,7 +188,11 @@ def read_gold(path: Path) -> tuple[Problem, ...]:
 
 
 def _submission(session: Session, plan: Plan, given: Path | None) -> Path:
-    path = given or session.home.submission(plan.run, plan.submission)
-    if not path.exists():
-        raise RefusedError(f"{path} does not exist yet; `nonet status {plan.run}` says why", ExitCode.NOT_FOUND)
-    return path
+    if given is not None and given.exists():
+        return given
+    place = session.submission_place(plan) if given is None else str(given)
+    try:
+        return session.store.fetch(given or session.home.submission(plan.run, plan.submission), afresh=True)
+    except FileNotFoundError:
+        message = f"{place} does not exist yet; `nonet status {plan.run}` says why"
+        raise RefusedError(message, ExitCode.NOT_FOUND) from None

@@ -30,9 +30,8 @@ def watch_run(session: Session, plan: Plan, timeout: float | None = None) -> Exi
     except KeyboardInterrupt:
         click.echo(f"\nno longer watching; the run goes on: nonet watch {plan.run}", err=True)
         return ExitCode.GOING
-    path = session.home.submission(plan.run, plan.submission)
     if phase is Phase.COMPLETE:
-        click.echo(f"submission: {path}")
+        click.echo(f"submission: {session.submission_place(plan)}")
     if phase is Phase.RUNNING:
         click.echo(f"the run still goes on: nonet watch {plan.run}", err=True)
     return OF_PHASE[phase]

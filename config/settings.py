@@ -6,10 +6,11 @@ import socket
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ByteSize, Field, SecretStr
+from pydantic import ByteSize, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nonet.home import Home
+from nonet.stores.address import FORMS, home_at
 
 
 class Settings(BaseSettings):
@@ -17,7 +18,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="NONET_", frozen=True, extra="ignore")
 
-    home: Path = Field(Path(".nonet"), description="shared storage: runs, artifacts, attempts, logs")
+    home: str = Field(".nonet", description=f"shared storage: {FORMS}")
     redis_url: SecretStr | None = Field(None, description="redis://… of the fleet; default: the one of `nonet up`")
     stacks: Path = Field(Path(".stacks"), description="folder with one Python environment a stack")
     train_stack: str = Field("cpu", description="stack that trains")
@@ -39,9 +40,19 @@ class Settings(BaseSettings):
     heartbeat_file: Path | None = Field(None, description="file that a worker or scheduler touches while it is well")
     flower_port: int = Field(5555, ge=0, le=65535, description="port of Flower on loopback")
 
+    @field_validator("home", mode="before")
+    @classmethod
+    def _address(cls, home: object) -> object:
+        return str(home) if isinstance(home, Path) else home
+
+    @model_validator(mode="after")
+    def _known(self) -> Settings:
+        _ = self.storage_home  # raises ValueError for what is no address
+        return self
+
     @property
     def storage_home(self) -> Home:
-        return Home(self.home.resolve())
+        return home_at(self.home)
 
     @property
     def host(self) -> str:

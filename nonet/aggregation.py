@@ -100,10 +100,10 @@ def _by_presence(storage: Storage, plan: Plan) -> tuple[list[Cell], list[Cell]]:
 def problems_of(storage: Storage, plan: Plan, name: str) -> tuple[Problem, ...]:
     """The rows of the input that the plan calls `name`; raises DamagedError, ValueError."""
     digest_ = plan.inputs[name]
-    storage.read_input(digest_)
-    problems, defects = read_problems(storage.home.input(digest_), labelled=name == GOLD)
+    path = storage.input_path(digest_)
+    problems, defects = read_problems(path, labelled=name == GOLD)
     if defects:
-        raise ValueError(f"{storage.home.input(digest_)}: {defects[0]}; submit the batch again")
+        raise ValueError(f"{storage.store.place(path)}: {defects[0]}; submit the batch again")
     return problems
 
 

@@ -62,7 +62,7 @@ def read_logbook(storage: Storage) -> Logbook:
     unread: dict[str, str] = {}
     for run in runs_of(storage):
         try:
-            plan = plan_from_json(storage.home.plan(run).read_bytes())
+            plan = plan_from_json(storage.store.read(storage.home.plan(run)))
             found = tuple(entries_of(storage, plan))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             unread[run] = f"{type(error).__name__}: {error}"
@@ -76,14 +76,15 @@ def read_logbook(storage: Storage) -> Logbook:
 
 def runs_of(storage: Storage) -> tuple[str, ...]:
     """Ids of all runs, the latest submitted last; raises OSError."""
-    home = storage.home
-    plans = list(home.runs.glob("*/plan.json")) if home.runs.exists() else []
+    home, store = storage.home, storage.store
 
     def submitted(run: str) -> tuple[float, str]:
-        text = home.batch_text(run)  # every submit writes it again
-        return (text if text.exists() else home.plan(run)).stat().st_mtime, run
+        try:
+            return store.modified(home.batch_text(run)), run  # every submit writes it again
+        except FileNotFoundError:
+            return store.modified(home.plan(run)), run
 
-    return tuple(sorted((path.parent.name for path in plans), key=submitted))
+    return tuple(sorted((path.parent.name for path in storage.plans()), key=submitted))
 
 
 def entries_of(storage: Storage, plan: Plan) -> Iterator[tuple[tuple[BaseModel, ...], Entry]]:

@@ -9,30 +9,26 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from nonet.atomic import replace_file
 from nonet.home import Home
 from nonet.key import digest
 from nonet.plan import VOTES, Plan
 from nonet.storage import DamagedError, Storage
-
-Stamp = tuple[tuple[int, int, int], ...]
-"""(modified, size, inode) of each file that a result consists of: another stamp means another look."""
+from nonet.stores.store import Stamp
 
 
 def write_result(home: Home, plan: Plan, submission: bytes, manifest: Mapping[str, Any]) -> None:
     """Put the submission and its manifest into the run's folder, each whole; the same result gives the same bytes."""
-    replace_file(home.submission(plan.run, plan.submission), submission)
-    replace_file(
-        home.manifest(plan.run, plan.submission), json.dumps(manifest, ensure_ascii=False, indent=1).encode() + b"\n"
-    )
+    home.store.replace(home.submission(plan.run, plan.submission), submission)
+    text = json.dumps(manifest, ensure_ascii=False, indent=1).encode() + b"\n"
+    home.store.replace(home.manifest(plan.run, plan.submission), text)
 
 
 def result_stands(storage: Storage, plan: Plan, key: str) -> bool:
     """Whether the run's folder holds, to the byte, what the committed vote `key` made; raises OSError."""
     try:
         commit = storage.read(VOTES, key)
-        manifest = json.loads(storage.home.manifest(plan.run, plan.submission).read_bytes())
-        submission = storage.home.submission(plan.run, plan.submission).read_bytes()
+        manifest = json.loads(storage.store.read(storage.home.manifest(plan.run, plan.submission)))
+        submission = storage.store.read(storage.home.submission(plan.run, plan.submission))
     except (DamagedError, FileNotFoundError, ValueError):
         return False
     if commit is None or manifest != commit.body.get("manifest"):
@@ -42,7 +38,7 @@ def result_stands(storage: Storage, plan: Plan, key: str) -> bool:
 
 
 def result_stamp(storage: Storage, plan: Plan, key: str) -> Stamp | None:
-    """The stamp of the result of `plan` and of the vote `key`, None where a file of them is missing."""
+    """The stamps of the files of the result of `plan` and of the vote `key`, None where one of them is missing."""
     home = storage.home
     files = (
         home.submission(plan.run, plan.submission),
@@ -50,6 +46,6 @@ def result_stamp(storage: Storage, plan: Plan, key: str) -> Stamp | None:
         home.commits(VOTES) / f"{key}.json",
     )
     try:
-        return tuple((s.st_mtime_ns, s.st_size, s.st_ino) for s in (file.stat() for file in files))
+        return tuple(part for file in files for part in storage.store.stamp(file))
     except FileNotFoundError:
         return None

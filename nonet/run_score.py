@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nonet.atomic import replace_file
 from nonet.key import SCHEMA
 from nonet.plan import Plan
 from nonet.problem import Problem
@@ -48,14 +47,15 @@ def remember_score(
         "submission": submission.to_json(),
         "members": {name: score.to_json() for name, score in members.items()},
     }
-    replace_file(storage.home.score(plan.run), json.dumps(record, ensure_ascii=False, indent=1).encode() + b"\n")
+    text = json.dumps(record, ensure_ascii=False, indent=1).encode() + b"\n"
+    storage.store.replace(storage.home.score(plan.run), text)
     return True
 
 
 def remembered_score(storage: Storage, plan: Plan) -> RunScore | None:
     """What the run of `plan` scored; None where nobody has scored it, or only the vote before the present one."""
     try:
-        record = json.loads(storage.home.score(plan.run).read_bytes())
+        record = json.loads(storage.store.read(storage.home.score(plan.run)))
         members = {name: _score(score) for name, score in record["members"].items()}
         found = RunScore(record["vote"], record["gold"], _score(record["submission"]), members)
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
@@ -66,7 +66,7 @@ def remembered_score(storage: Storage, plan: Plan) -> RunScore | None:
 def manifest_of(storage: Storage, plan: Plan) -> Mapping[str, Any] | None:
     """The manifest of the run's submission; None where there is none yet, or a damaged one."""
     try:
-        found = json.loads(storage.home.manifest(plan.run, plan.submission).read_bytes())
+        found = json.loads(storage.store.read(storage.home.manifest(plan.run, plan.submission)))
     except (FileNotFoundError, ValueError):
         return None
     return found if isinstance(found, dict) else None

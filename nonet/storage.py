@@ -162,6 +162,14 @@ class Storage:
         """Where the file lies on this machine once its commit has been read."""
         return self.home.root / stored.path
 
+    def plans(self) -> tuple[Path, ...]:
+        """The plan of every run, the earliest submitted first."""
+        found = []
+        for run in self.store.names(self.home.runs):
+            with suppress(ValueError, FileNotFoundError, NotADirectoryError):  # anything else that lies there
+                found.append((self.store.modified(self.home.plan(run)), self.home.plan(run)))
+        return tuple(path for _, path in sorted(found))
+
     def put_input(self, data: bytes) -> str:
         """Store `data` under its SHA-256 and return that; twice is one file, a damaged one is mended."""
         name = digest(data)

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nonet.atomic import replace_file
 from nonet.logbook import Entry, Logbook, read_logbook
 from nonet.storage import Storage
 
@@ -60,7 +59,7 @@ def write_logbook(storage: Storage) -> Logbook:
     """
     book = read_logbook(storage)
     for _ in range(TRIES):
-        replace_file(storage.home.logbook, workbook_bytes(book))
+        storage.store.replace(storage.home.logbook, workbook_bytes(book))
         now = read_logbook(storage)
         if now == book:
             break

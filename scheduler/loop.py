@@ -21,7 +21,6 @@ from config.settings import Settings
 from nonet.attempt import Attempts, ErrorClass, Outcome
 from nonet.heartbeat import beat
 from nonet.plan import Plan, plan_from_json
-from nonet.space import shortage
 from nonet.storage import Storage
 from scheduler.dispatch import dispatch
 from scheduler.inflight import RedisInFlight
@@ -61,7 +60,7 @@ class Scheduler:
 
         Raises redis.RedisError, kombu OperationalError, OSError (also for a storage that is nearly full).
         """
-        short = shortage(self._storage.home.root, self._settings.reserve)
+        short = self._storage.store.shortage(self._settings.reserve)
         if short is not None:
             raise OSError(errno.ENOSPC, short)
         return sum(self._reconciled(plan) for plan in self._open_plans())
@@ -118,15 +117,15 @@ class Scheduler:
 
     def _open_plans(self) -> Iterator[Plan]:
         """Plans in the order in which they were submitted; one that cannot be read is reported and left out."""
-        home = self._storage.home
-        plans = list(home.runs.glob("*/plan.json")) if home.runs.exists() else []
+        store = self._storage.store
+        plans = self._storage.plans()
         if self._phases and not plans:
-            raise OSError(errno.ENOENT, f"the runs under {home.root} are gone; is the storage mounted?")
-        for path in sorted(plans, key=lambda p: (p.stat().st_mtime, p)):
+            raise OSError(errno.ENOENT, f"the runs under {store.url} are gone; is the storage mounted?")
+        for path in plans:
             try:
-                yield plan_from_json(path.read_bytes())
+                yield plan_from_json(store.read(path))
             except (ValueError, KeyError, TypeError, json.JSONDecodeError) as error:
-                self._report(str(path), f"{path} cannot be read ({error}); submit its batch again")
+                self._report(str(path), f"{store.place(path)} cannot be read ({error}); submit its batch again")
 
     def _report(self, place: str, text: str) -> None:
         """Log an error that lasts once, not at every tick."""
@@ -148,7 +147,7 @@ def run_scheduler(settings: Settings) -> None:
     url = settings.redis()
     client = connect(url)
     scheduler = Scheduler(settings, client, make_app(url))
-    log.info("scheduler on %s", settings.storage_home.root)
+    log.info("scheduler on %s", settings.storage_home.store.url)
     trouble: str | None = None
     with suppress(SystemExit):
         while not stop.is_set():

@@ -12,8 +12,9 @@ from typing import Any
 from nonet.attempt import Attempt, Attempts, Outcome
 from nonet.plan import ADAPTERS, VOTES, Plan, ballots_scope
 from nonet.policy import Judgement, Standing, judge
-from nonet.result import Stamp, result_stamp, result_stands
+from nonet.result import result_stamp, result_stands
 from nonet.storage import Storage
+from nonet.stores.store import Stamp
 from scheduler.inflight import InFlight
 
 
@@ -155,7 +156,7 @@ class StateReader:
 
     def _progress(self, key: str) -> Mapping[str, Any] | None:
         with suppress(OSError, ValueError):
-            record: Mapping[str, Any] = json.loads(self._storage.home.progress(key).read_bytes())
+            record: Mapping[str, Any] = json.loads(self._storage.store.read(self._storage.home.progress(key)))
             return record
         return None
 
@@ -168,7 +169,7 @@ class StateReader:
     ) -> Phase:
         if vote is not None and vote.state is UnitState.COMMITTED:
             return Phase.COMPLETE
-        if self._storage.home.cancelled(plan.run).exists():
+        if self._storage.store.exists(self._storage.home.cancelled(plan.run)):
             return Phase.CANCELLED
         units = [*adapters, *cells, *([vote] if vote else [])]
         active = (UnitState.READY, UnitState.QUEUED, UnitState.RUNNING)

@@ -6,9 +6,6 @@ repeated.
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from nonet.atomic import create_file, replace_file
 from nonet.plan import plan_from_json
 from nonet.storage import Storage
 from scheduler.plan import Draft
@@ -21,18 +18,18 @@ def submit(storage: Storage, draft: Draft, batch_text: str) -> bool:
     """
     for data in draft.inputs.values():
         storage.put_input(data)
-    home, run = storage.home, draft.plan.run
-    replace_file(home.batch_text(run), batch_text.encode())
-    created = create_file(home.plan(run), draft.plan.to_json())
-    if not created and not _readable(home.plan(run)):
-        replace_file(home.plan(run), draft.plan.to_json())
-    home.cancelled(run).unlink(missing_ok=True)
+    home, store, run = storage.home, storage.store, draft.plan.run
+    store.replace(home.batch_text(run), batch_text.encode())
+    created = store.create(home.plan(run), draft.plan.to_json())
+    if not created and not _readable(store.read(home.plan(run))):
+        store.replace(home.plan(run), draft.plan.to_json())
+    store.delete(home.cancelled(run))
     return created
 
 
-def _readable(path: Path) -> bool:
+def _readable(plan: bytes) -> bool:
     try:
-        plan_from_json(path.read_bytes())
+        plan_from_json(plan)
     except (ValueError, KeyError, TypeError):
         return False
     return True
@@ -40,4 +37,4 @@ def _readable(path: Path) -> bool:
 
 def cancel(storage: Storage, run: str) -> bool:
     """Mark `run` as cancelled, durably; workers stop at their next look. False when it was so already."""
-    return create_file(storage.home.cancelled(run), b"{}\n")
+    return storage.store.create(storage.home.cancelled(run), b"{}\n")

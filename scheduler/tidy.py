@@ -6,10 +6,8 @@ whatever a living process might still need is either kept or written again (none
 
 from __future__ import annotations
 
-import shutil
 from collections import defaultdict
 
-from nonet.atomic import remove_parts
 from nonet.attempt import Attempts, ErrorClass, Outcome
 from nonet.plan import ADAPTERS
 from nonet.storage import DamagedError, Storage
@@ -25,16 +23,16 @@ def tidy(storage: Storage, attempts: Attempts, state: RunState) -> None:
         if unit.state is UnitState.COMMITTED:
             done[unit.scope].append(unit.key)
             _close(storage, attempts, unit.scope, unit.key)
-            storage.home.progress(unit.key).unlink(missing_ok=True)
+            storage.store.delete(storage.home.progress(unit.key))
     for scope, keys in done.items():
         storage.sweep(scope, keys)
     for key in done[ADAPTERS]:
-        shutil.rmtree(storage.home.checkpoint(key), ignore_errors=True)
+        storage.store.remove_folder(storage.home.checkpoint(key))
     home, run, name = storage.home, state.plan.run, state.plan.submission
-    for path in (home.plan(run), home.batch_text(run), home.cancelled(run), home.submission(run, name)):
-        remove_parts(path)
-    for path in (home.manifest(run, name), home.score(run), home.report(run), home.pseudo(run), home.logbook):
-        remove_parts(path)
+    written = [home.plan(run), home.batch_text(run), home.cancelled(run), home.submission(run, name)]
+    written += [home.manifest(run, name), home.score(run), home.report(run), home.pseudo(run), home.logbook]
+    for path in written:
+        storage.store.sweep(path.parent, [path.name])
 
 
 def _close(storage: Storage, attempts: Attempts, scope: str, key: str) -> None:

@@ -61,6 +61,7 @@ class Claim:
         self.attempts: dict[str, Attempt] = {}
         self.outcomes: dict[str, str] = {}
         self._failed: set[str] = set()
+        self._log: Path | None = None
 
     def take(self, units: Iterable[Unit], group: int) -> None:
         """Claim every unit that is neither committed nor held by another worker; none when the run is cancelled."""
@@ -73,7 +74,7 @@ class Claim:
 
     @property
     def log(self) -> Path:
-        """The log file that this claim's attempts share."""
+        """The log file on this machine that this claim's attempts share."""
         attempt = next(iter(self.attempts.values()))
         return self._context.home.root / attempt.log
 
@@ -131,9 +132,10 @@ class Claim:
         if self._context.compute.draining():
             return Stop.DRAIN
         now = time.monotonic()
-        if now - self._looked < 1.0:
+        if now - self._looked < self._context.home.store.look_seconds:
             return None
         self._looked = now
+        self._share_log()
         current = self._context.attempts.is_current
         try:
             if self._context.cancelled(self.run):
@@ -182,10 +184,17 @@ class Claim:
             return "begun by another worker"
         self.units[unit.key] = unit
         self.attempts[unit.key] = attempt
+        self._log = log
         context.storage.fence(unit.scope, unit.key, attempt.epoch)
         if context.storage.has(unit.scope, unit.key):  # by an earlier epoch, just before the fence
             self._close(unit, Outcome.LOST, ErrorClass.WORKER_LOST, "an earlier attempt committed after all")
         return None
+
+    def _share_log(self) -> None:
+        """Show the log to other machines as it is now; where that fails it is shown later."""
+        if self._log is not None:
+            with suppress(OSError):
+                self._context.home.store.share(self._log)
 
     def _standing(self, key: str) -> Judgement:
         attempts = self._context.attempts
@@ -195,10 +204,11 @@ class Claim:
         self, unit: Unit, outcome: Outcome, error_class: ErrorClass | None = None, error: str | None = None
     ) -> None:
         epoch, end = self.attempts[unit.key].epoch, self._context.attempts.end
+        self._share_log()
         when_stored(lambda: end(unit.key, epoch, outcome, error_class, error), self._context.compute.draining)
         del self.attempts[unit.key]
         with suppress(OSError):
-            self._context.home.progress(unit.key).unlink(missing_ok=True)
+            self._context.home.store.delete(self._context.home.progress(unit.key))
         self._leases.release([unit.key])
         self._unmark(unit)
         self.outcomes[unit.name] = outcome.value if error is None else f"{outcome.value}: {error}"

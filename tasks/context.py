@@ -37,10 +37,10 @@ class TaskContext:
 
     def plan(self, run: str) -> Plan:
         """The plan of `run`; raises OSError, ValueError."""
-        return plan_from_json(self.home.plan(run).read_bytes())
+        return plan_from_json(self.home.store.read(self.home.plan(run)))
 
     def cancelled(self, run: str) -> bool:
-        return self.home.cancelled(run).exists()
+        return self.home.store.exists(self.home.cancelled(run))
 
 
 def connect(url: str, seconds: float = SOCKET_SECONDS) -> redis.Redis:

@@ -33,7 +33,7 @@ def plan_or_rest(context: TaskContext, run: str, keys: Iterable[str]) -> Plan | 
     except OtherSchemaError as error:
         reason = f"refused run {run}: {error}"
     except OSError as error:
-        if isinstance(error, FileNotFoundError) and context.home.runs.is_dir():
+        if isinstance(error, FileNotFoundError) and context.home.store.holds(context.home.runs):
             raise
         reason = f"refused run {run}: this worker does not reach the storage ({error}); mount it or end this worker"
     log.error("%s; resting for %.0f s", reason, REST_SECONDS)

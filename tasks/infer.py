@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from celery import Task
@@ -67,8 +68,7 @@ def _answer(
     folders: Mapping[str, str],
 ) -> None:
     progress = Progress(task, context, [held[key].key for key in folders])
-    rows = plan.inputs[shard.set]
-    context.storage.read_input(rows)
+    rows = context.storage.input_path(plan.inputs[shard.set])
 
     def on_event(event: Event) -> None:
         if event["event"] == "progress":
@@ -99,14 +99,14 @@ def _fault(context: TaskContext, event: Event) -> tuple[ErrorClass, str]:
 
 
 def _order(
-    context: TaskContext, plan: Plan, base: PlannedBase, shard: Shard, rows: str, folders: Mapping[str, str]
+    context: TaskContext, plan: Plan, base: PlannedBase, shard: Shard, rows: Path, folders: Mapping[str, str]
 ) -> dict[str, Any]:
     return {
         "op": "infer",
         "id": f"{shard.name}-{shard.digest[:12]}",
         "base": base.model.path,
         "adapters": [{"name": key, "path": path} for key, path in folders.items()],
-        "problems": str(context.home.input(rows)),
+        "problems": str(rows),
         "start": shard.start,
         "stop": shard.stop,
         "prompt": dict(plan.prompt),

@@ -10,7 +10,6 @@ from typing import Any
 
 from celery import Task
 
-from nonet.atomic import replace_file
 from nonet.duration import duration
 from tasks.context import TaskContext
 
@@ -21,13 +20,14 @@ _UNHEARD_SECONDS = 20.0
 
 
 class Progress:
-    """Reports of one task, once a second at most."""
+    """Reports of one task: once a second at most, and on storage as often as its store likes."""
 
     def __init__(self, task: Task, context: TaskContext, keys: Iterable[str]) -> None:
         self._task = task
         self._context = context
         self._keys = tuple(keys)
         self._last = 0.0
+        self._written = 0.0
         self._unheard_until = 0.0
 
     def report(self, event: Mapping[str, Any]) -> None:
@@ -37,9 +37,12 @@ class Progress:
             return
         self._last = now
         record = {k: v for k, v in event.items() if k not in ("event", "id")}
-        with suppress(OSError):
-            for key in self._keys:
-                replace_file(self._context.home.progress(key), json.dumps(record).encode())
+        home = self._context.home
+        if now - self._written >= home.store.look_seconds:
+            self._written = now
+            with suppress(OSError):
+                for key in self._keys:
+                    home.store.replace(home.progress(key), json.dumps(record).encode())
         if now >= self._unheard_until:
             self._tell(describe(record))
 

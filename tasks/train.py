@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
+import logging
+from pathlib import Path
 from typing import Any
 
 from celery import Task
@@ -11,7 +12,10 @@ from nonet.plan import ADAPTERS, Plan, PlannedAdapter, PlannedBase
 from tasks.claim import Claim, Unit, claimed
 from tasks.context import TaskContext, context_of
 from tasks.fitness import plan_or_rest
+from tasks.port import Event
 from tasks.progress import Progress
+
+log = logging.getLogger("nonet.train")
 
 
 def train(self: Task, run: str, keys: list[str]) -> dict[str, str]:
@@ -31,34 +35,51 @@ def train(self: Task, run: str, keys: list[str]) -> dict[str, str]:
 def _train_one(task: Task, context: TaskContext, claim: Claim, plan: Plan, adapter: PlannedAdapter, unit: Unit) -> None:
     base = plan.base_of(adapter)
     progress = Progress(task, context, [unit.key])
+    checkpoint, store = context.home.checkpoint(adapter.key), context.home.store
+    examples = context.storage.input_path(adapter.input)  # refuses damaged ones before hours of work on them
+    store.fetch_folder(checkpoint)
     folder = claim.staging(unit)
-    context.storage.read_input(adapter.input)  # refuses damaged examples before hours of work on them
     order = {
         "op": "train",
         "id": adapter.key,
         "base": base.model.path,
-        "examples": str(context.home.input(adapter.input)),
+        "examples": str(examples),
         "prompt": dict(plan.prompt),
         "recipe": dict(base.recipe),
-        "checkpoint": str(context.home.checkpoint(adapter.key)),
+        "checkpoint": str(checkpoint),
         "out": str(folder),
         "threads": context.settings.threads,
         "device": context.settings.device,
         "dtype": base.dtype,
     }
+
+    def on_event(event: Event) -> None:
+        if event["event"] == "progress":
+            progress.report(event)
+        elif event["event"] == "checkpoint":
+            _share(context, checkpoint)
+
     try:
         result = context.compute.execute(
             order,
             stack=base.stacks.train or context.settings.train_stack,
             log=claim.log,
-            on_event=lambda event: progress.report(event) if event["event"] == "progress" else None,
+            on_event=on_event,
             poll=claim.poll,
         )
     except Exception:
-        shutil.rmtree(folder, ignore_errors=True)
+        store.remove_folder(folder)
         raise
     if claim.commit(unit, folder=folder, body=_body(base, adapter, result)):
-        shutil.rmtree(context.home.checkpoint(adapter.key), ignore_errors=True)
+        store.remove_folder(checkpoint)
+
+
+def _share(context: TaskContext, checkpoint: Path) -> None:
+    """Bring checkpoints to where another machine could go on from them; a storage that is away costs no training."""
+    try:
+        context.home.store.share(checkpoint)
+    except OSError as error:
+        log.warning("the newest checkpoint is on this machine only: %s", error)
 
 
 def _body(base: PlannedBase, adapter: PlannedAdapter, result: Any) -> dict[str, Any]:

@@ -129,7 +129,7 @@ class Fleet:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.close()
-            home = self._settings.storage_home.root
+            home = self._settings.storage_home.store.url
             raise FleetRunsError(f"a fleet is up on {home} already; end it first, or use another --home") from None
         return lock
 
@@ -139,7 +139,7 @@ class Fleet:
         self._spawn(child)
 
     def _spawn(self, child: _Child) -> None:
-        environment = os.environ | {"NONET_HOME": str(self._settings.storage_home.root)}
+        environment = os.environ | {"NONET_HOME": self._settings.storage_home.store.url}
         environment["NONET_STACKS"] = str(self._settings.stacks.resolve())
         with child.log.open("ab") as log:
             child.process = subprocess.Popen(

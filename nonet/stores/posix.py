@@ -1,7 +1,7 @@
 """A folder as a store: a local disk, NFS, a cluster file system. Knows hard links, renames and fsync (nonet.atomic).
 
 It needs of the file system what POSIX and NFSv4 (RFC 7530) promise: link(2) is exclusive, rename(2) is atomic, and what
-was synced stays. NFS clients may see the names in a folder late, by their attribute cache (`acdirmax`, 60 s unless set):
+was synced stays. NFS clients may see the names in a folder late, by their attribute cache (`acdirmax`):
 docs/reliability.md says what that can mean.
 
 A commit record is linked from a part file that carries its epoch. A fence removes the parts of older epochs: what a
@@ -96,6 +96,7 @@ class PosixStore(Store):
         """Nothing to do: it lies where every machine sees it."""
 
     def fetch(self, path: Path, *, afresh: bool = False) -> Path:
+        path.stat()
         return path
 
     def fetch_folder(self, folder: Path) -> None:

@@ -12,11 +12,11 @@ import pandas
 import pytest
 
 from cli.exit_codes import ExitCode
-from nonet import workbook
 from nonet.aggregation import aggregate, spec_of
 from nonet.logbook import Entry, Logbook, read_logbook
 from nonet.plan import ADAPTERS, Plan, plan_from_json
 from nonet.result import write_result
+from nonet.storage import Storage
 from nonet.workbook import COLUMNS, sheet_names, workbook_bytes, write_logbook
 from tests.cli_home import CliHome, write_files
 
@@ -152,7 +152,8 @@ def test_a_run_that_ends_while_another_writes_is_not_lost(
     here: CliHome, ended: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other one has read before this one ended, and writes after it."""
-    replace: Callable[[Path, bytes], None] = workbook.replace_file
+    storage = Storage(here.home)
+    replace: Callable[[Path, bytes], None] = storage.store.replace
     later = again(here, ended, "later-1")
     writes = []
 
@@ -163,8 +164,8 @@ def test_a_run_that_ends_while_another_writes_is_not_lost(
         writes.append(path)
         replace(path, data)
 
-    monkeypatch.setattr(workbook, "replace_file", replace_late)
-    write_logbook(here.storage)
+    monkeypatch.setattr(storage.store, "replace", replace_late)
+    write_logbook(storage)
     assert len(writes) == 2
     assert list(sheets(here)["base"]["run"]).count("later-1") == 4
 
