@@ -97,7 +97,7 @@ def _layer(shape: Shape, layer: int, generator: Any, device: str) -> Iterator[tu
     for module, (inputs, outputs) in sizes.items():
         name = f"model.layers.{layer}.{module}"
         words = torch.randint(-(2**31), 2**31, (inputs // 8, outputs), generator=generator, device=device)
-        yield f"{name}.qweight", words.to(torch.int32)
+        yield f"{name}.qweight", _centred(words.to(torch.int32))
         yield f"{name}.qzeros", torch.full((inputs // GROUP, outputs // 8), EIGHT, dtype=torch.int32)
         yield f"{name}.scales", torch.full((inputs // GROUP, outputs), SPREAD / 4.61, dtype=torch.float16)
         yield f"{name}.g_idx", torch.arange(inputs, dtype=torch.int32) // GROUP
@@ -105,6 +105,14 @@ def _layer(shape: Shape, layer: int, generator: Any, device: str) -> Iterator[tu
             yield f"{name}.bias", torch.zeros(outputs, dtype=torch.float16)
     for norm in ("input_layernorm", "post_attention_layernorm"):
         yield f"model.layers.{layer}.{norm}.weight", torch.ones(hidden, dtype=torch.float16)
+
+
+def _centred(words: Any) -> Any:
+    """`words` with each 4-bit field of 0 made 8, the zero point: the mean of the weights is then 0, where the half that
+    uniform integers are off, the same in every column, would overflow float16 after some layers.
+    """
+    zeros = ~(words | words >> 1 | words >> 2 | words >> 3) & 0x11111111
+    return words | zeros << 3
 
 
 def main() -> None:

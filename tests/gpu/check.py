@@ -24,7 +24,7 @@ from typing import Any
 
 import psutil
 
-from nonet.attempt import Attempts
+from nonet.attempt import Attempts, Outcome
 from nonet.home import Home
 from nonet.plan import ADAPTERS, Plan, plan_from_json
 from nonet.storage import Storage
@@ -130,7 +130,7 @@ def _fleet(environment: Mapping[str, str]) -> Iterator[None]:
 
 def _follow(home: Path, plan: Plan, seconds: float) -> Seen:
     """Watch the run to its submission; kill the compute process once, half way through the first training."""
-    seen, progress = Seen(), Home(home)
+    seen, progress, attempts = Seen(), Home(home), Attempts(Home(home))
     keys = {**{a.key: a.name for a in plan.adapters}, **{c.key: c.name for c in plan.cells}}
     first = plan.adapters[0]
 
@@ -147,7 +147,9 @@ def _follow(home: Path, plan: Plan, seconds: float) -> Seen:
         if seen.killed_at is None and step >= first.steps // 2:
             seen.killed_at, seen.killed_step = time.time(), step
             _kill_compute(home)
-        elif seen.killed_at and seen.passed_again is None:
+            return False
+        _no_failure(attempts, keys)
+        if seen.killed_at and seen.passed_again is None:
             done = Storage(Home(home)).has(ADAPTERS, first.key)
             if done or (step > seen.killed_step and time.time() - seen.killed_at > 1):
                 seen.passed_again = time.time()
@@ -155,6 +157,13 @@ def _follow(home: Path, plan: Plan, seconds: float) -> Seen:
 
     _wait(look, seconds, "the submission")
     return seen
+
+
+def _no_failure(attempts: Attempts, keys: Mapping[str, str]) -> None:
+    """Raise AssertionError for an attempt that failed: only the kill, which loses one, is part of the check."""
+    for key, name in keys.items():
+        for attempt in attempts.history(key):
+            assert attempt.outcome is not Outcome.FAILED, f"{name}: {attempt.error}"
 
 
 def _kill_compute(home: Path) -> None:
