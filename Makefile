@@ -128,6 +128,10 @@ test-faults: .venv/.dev .venv/.project .stacks/cpu/.installed ## every fault of 
 chaos: .venv/.dev .venv/.project .stacks/cpu/.installed ## a soak on the demo batch, faults at random; ARGS='--minutes 10 --seed 7'
 	@NONET_STACKS="$(CURDIR)/.stacks" $(BIN)/python -m tests.faults.chaos $(ARGS)
 
+.PHONY: gpu-check
+gpu-check: .venv/.dev .venv/.project .stacks/gpu/.installed .stacks/vllm-gpu/.installed ## the whole system on a GPU, killed once: docs/gpu.md; ARGS='--batch FILE'
+	@NONET_STACKS="$(CURDIR)/.stacks" $(BIN)/python -m tests.gpu.check --home "$$(mktemp -d)/home" $(ARGS)
+
 .PHONY: bench
 bench: .venv/.project .stacks/cpu/.installed ## the benchmarks: ratios measured side by side in one run
 	@for b in bench/[a-z]*.py; do echo "== $$b"; NONET_STACKS="$(CURDIR)/.stacks" $(BIN)/python "$$b" $(ARGS); done
