@@ -15,6 +15,7 @@ from rich.text import Text
 from cli.errors import RefusedError
 from cli.estimate import AdapterEstimate, TokenCount, count_examples, count_problems, encoder, estimate
 from cli.exit_codes import ExitCode
+from cli.fit import Fit, fit_lines, fits, known_workers, refuse_unfit
 from cli.options import batch_argument, json_option
 from cli.screen import console
 from cli.session import Session, waiting_note
@@ -42,17 +43,36 @@ def plan(session: Session, batch_file: Path, no_tokens: bool, as_json: bool) -> 
     """Show what BATCH would train and answer, and what is reused. Changes nothing.
 
     Tokens are those of a mix over all epochs, stems cut as in training. "leaked" counts stems that a mix shares
-    with the test.
+    with the test. Memory is an estimate; a base that no known worker can take is refused with the figures.
     """
     screen = console(stderr=True)
     with screen.status("reading the batch") if screen.is_terminal else nullcontext():
         batch, found = drafted(session, batch_file)
         tokens, asked = ({}, {}) if no_tokens else _tokens(batch, found.plan)
         adapters = estimate(session.storage, found.plan, tokens)
+        workers = known_workers(session)
+        fitting = fits(found.plan, workers)
     if as_json:
-        click.echo(json.dumps(_plan_json(found.plan, adapters, asked), ensure_ascii=False, indent=1))
+        whole = _plan_json(found.plan, adapters, asked) | {"memory": _memory_json(fitting)}
+        click.echo(json.dumps(whole, ensure_ascii=False, indent=1))
     else:
-        _print_plan(found.plan, adapters, asked)
+        _print_plan(found.plan, adapters, asked, tuple(fit_lines(fitting, workers, session.settings.device)))
+    refuse_unfit(fitting, adapters)
+
+
+def _memory_json(fitting: tuple[Fit, ...]) -> list[dict[str, Any]]:
+    return [
+        {
+            "base": fit.need.base.name,
+            "to": fit.need.role,
+            "bytes": {
+                device: None if (size := fit.need.memory(device)) is None else round(size) for device in ("cpu", "cuda")
+            },
+            "able": [worker.worker for worker in fit.able],
+            "unable": {why.worker: why.reason for why in fit.misfits},
+        }
+        for fit in fitting
+    ]
 
 
 Asked = Mapping[str, TokenCount]
@@ -75,7 +95,7 @@ def _tokens(batch: Batch, plan: Plan) -> tuple[dict[str, TokenCount], Asked]:
     return adapters, asked
 
 
-def _print_plan(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: Asked) -> None:
+def _print_plan(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: Asked, fit: tuple[str, ...]) -> None:
     screen = console()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("adapter", no_wrap=True)
@@ -91,6 +111,8 @@ def _print_plan(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: Asked)
         table.add_row(adapter.name, *numbers, leaked, ", ".join(adapter.sources), _reused(found))
     screen.print(f"run      {plan.run}")
     for line in _bases(plan):
+        screen.print(line)
+    for line in fit:
         screen.print(line)
     sets = ", ".join(
         f"{len(shards)} of {name}"
@@ -195,8 +217,9 @@ def _plan_json(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: Asked) 
 @click.command()
 @batch_argument
 @click.option("--watch", "follow", is_flag=True, help="follow the run until it ends")
+@click.option("--anyway", is_flag=True, help="queue it although no worker that is known here can do all of it")
 @click.pass_obj
-def submit(session: Session, batch_file: Path, follow: bool) -> int:
+def submit(session: Session, batch_file: Path, follow: bool, anyway: bool) -> int:
     """Queue BATCH: check all of it, then make it a run. The same batch again is the same run.
 
     With --watch the exit code is that of `nonet watch`.
@@ -206,6 +229,8 @@ def submit(session: Session, batch_file: Path, follow: bool) -> int:
     batch, found = drafted(session, batch_file)
     if not session.store.exists(session.home.plan(found.plan.run)):
         _tokens(batch, found.plan)  # refuses a question that cannot fit
+    if not anyway:
+        refuse_unfit(fits(found.plan, known_workers(session)), estimate(session.storage, found.plan, {}))
     created = submit_draft(session.storage, found, batch.text)
     seen = session.wake()
     run = found.plan.run

@@ -12,12 +12,18 @@ import redis
 from rich.text import Text
 
 from cli.conditions import redis_findings, storage_findings
+from cli.errors import RefusedError
+from cli.estimate import estimate
 from cli.exit_codes import ExitCode
 from cli.finding import Finding, Health
+from cli.fit import fits, refuse_unfit
 from cli.screen import console
 from cli.session import Session
 from cli.tables import plain_table
 from config.settings import NoFleetError, NoStackError, Settings
+from nonet.capacity import Capacity
+from nonet.fit import gib
+from tasks.announcement import announced
 from workers.redis_server import NoRedisError, find_redis_server, server_version
 
 _STYLES = {Health.GOOD: "green", Health.WARNING: "bold", Health.BAD: "bold red"}
@@ -93,9 +99,29 @@ def _workers(session: Session) -> Iterator[Finding]:
         return
     if not queues:
         yield Finding("workers", Health.WARNING, "none answers; `nonet up` or `nonet worker` starts one")
+    capacities = {worker.worker: worker for worker in announced(session.client)}
     for name in sorted(queues):
         taken = ", ".join(sorted(queue["name"] for queue in queues[name]))
-        yield Finding(f"worker {name}", Health.GOOD, f"takes {taken}")
+        yield Finding(f"worker {name}", Health.GOOD, f"takes {taken}{_has(capacities.get(name))}")
+    yield from _runs(session, tuple(capacities.values()))
+
+
+def _has(worker: Capacity | None) -> str:
+    """What a worker has announced, for people."""
+    if worker is None:
+        return ""
+    capability = f", compute capability {'.'.join(map(str, worker.capability))}" if worker.capability else ""
+    return f"; {worker.name}, {gib(worker.memory)}{capability}; stacks {', '.join(worker.stacks) or 'none'}"
+
+
+def _runs(session: Session, workers: tuple[Capacity, ...]) -> Iterator[Finding]:
+    """Whether what unfinished runs still need fits the workers."""
+    for run in session.unfinished():
+        plan = session.plan(run)
+        try:
+            refuse_unfit(fits(plan, workers), estimate(session.storage, plan, {}))
+        except RefusedError as error:
+            yield Finding(f"run {run}", Health.BAD, str(error), ExitCode.NO_FLEET)
 
 
 @click.command()

@@ -25,6 +25,13 @@ EPOCH_MARK = "nonet:alive"
 """Redis key that names the life (run id) of the Redis in which leases were last seen to be kept."""
 SETTLING = "nonet:settling"
 """Redis key that stands for one lease after Redis was away or lost its memory: living holders take theirs again."""
+WORKERS = "nonet:workers"
+"""Redis set of the workers that have announced themselves."""
+
+
+def worker_name(worker: str) -> str:
+    """Redis key of what a worker has announced of itself."""
+    return f"nonet:worker:{worker}"
 
 
 def lease_name(key: str) -> str:

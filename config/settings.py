@@ -82,6 +82,10 @@ class Settings(BaseSettings):
             raise NoStackError(f"stack {stack!r} is not installed: {python} does not exist; run `make stack-{stack}`")
         return python
 
+    def installed_stacks(self) -> tuple[str, ...]:
+        """Names of the stacks that are installed here."""
+        return tuple(sorted(python.parent.parent.name for python in self.stacks.resolve().glob("*/bin/python")))
+
 
 class NoFleetError(Exception):
     """There is no Redis to talk to."""

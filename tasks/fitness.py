@@ -1,4 +1,4 @@
-"""Whether this worker can work on a run at all: it reaches the storage, and its code is of the run's version.
+"""Whether this worker can work on a run: it reaches the storage, its code is of the run's version, it has the stack.
 
 A worker that cannot says why in its log, gives the work back at once and rests, so that the others get it: one sick
 worker must not eat the queue.
@@ -14,6 +14,7 @@ from contextlib import suppress
 import redis
 
 from config.queues import sent_name
+from config.settings import NoStackError
 from nonet.plan import OtherSchemaError, Plan
 from tasks.context import TaskContext
 from tasks.wake import wake
@@ -36,6 +37,22 @@ def plan_or_rest(context: TaskContext, run: str, keys: Iterable[str]) -> Plan | 
         if isinstance(error, FileNotFoundError) and context.home.store.holds(context.home.runs):
             raise
         reason = f"refused run {run}: this worker does not reach the storage ({error}); mount it or end this worker"
+    _give_back(context, keys, reason)
+    return None
+
+
+def stack_or_rest(context: TaskContext, run: str, keys: Iterable[str], stack: str) -> bool:
+    """Whether `stack` is installed here; False, after a rest, where it is not."""
+    try:
+        context.settings.stack_python(stack)
+    except NoStackError as error:
+        _give_back(context, keys, f"refused work of run {run}: {error}, or name another stack in the batch")
+        return False
+    return True
+
+
+def _give_back(context: TaskContext, keys: Iterable[str], reason: str) -> None:
+    """Say why, let the scheduler enqueue `keys` again, and leave them to other workers for a while."""
     log.error("%s; resting for %.0f s", reason, REST_SECONDS)
     with suppress(redis.RedisError):
         context.client.delete(*(sent_name(key) for key in keys))
@@ -43,4 +60,3 @@ def plan_or_rest(context: TaskContext, run: str, keys: Iterable[str]) -> Plan | 
     end = time.monotonic() + REST_SECONDS
     while time.monotonic() < end and not context.compute.draining():
         time.sleep(0.5)
-    return None

@@ -13,7 +13,7 @@ from nonet.plan import ADAPTERS, Cell, Plan, PlannedBase, Shard
 from nonet.storage import DamagedError
 from tasks.claim import Claim, Unit, claimed
 from tasks.context import TaskContext, context_of
-from tasks.fitness import plan_or_rest
+from tasks.fitness import plan_or_rest, stack_or_rest
 from tasks.port import Event
 from tasks.progress import Progress
 
@@ -30,6 +30,9 @@ def infer(self: Task, run: str, shard: str, keys: list[str]) -> dict[str, str]:
     bases = {c.adapter.base: plan.base_of(c.adapter) for c in cells}
     if len(bases) > 1:
         raise ValueError(f"run {run}: one message asks for adapters of {len(bases)} bases; it may ask for those of one")
+    for base in bases.values():
+        if not stack_or_rest(context, run, keys, _stack(context, base)):
+            return {}
     with claimed(context, run, units, len(units)) as claim:
         held = {c.adapter.key: c for c in cells if c.key in claim.attempts}
         folders = _adapter_folders(context, claim, held)
@@ -82,7 +85,7 @@ def _answer(
 
     context.compute.execute(
         _order(context, plan, base, shard, rows, folders),
-        stack=base.stacks.infer or _stack(context, base.engine),
+        stack=_stack(context, base),
         log=claim.log,
         on_event=on_event,
         poll=claim.poll,
@@ -121,5 +124,6 @@ def _order(
     }
 
 
-def _stack(context: TaskContext, engine: str) -> str:
-    return context.settings.vllm_stack if engine == "vllm" else context.settings.transformers_stack
+def _stack(context: TaskContext, base: PlannedBase) -> str:
+    settings = context.settings
+    return base.stacks.infer or (settings.vllm_stack if base.engine == "vllm" else settings.transformers_stack)

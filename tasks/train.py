@@ -11,7 +11,7 @@ from celery import Task
 from nonet.plan import ADAPTERS, Plan, PlannedAdapter, PlannedBase
 from tasks.claim import Claim, Unit, claimed
 from tasks.context import TaskContext, context_of
-from tasks.fitness import plan_or_rest
+from tasks.fitness import plan_or_rest, stack_or_rest
 from tasks.port import Event
 from tasks.progress import Progress
 
@@ -25,6 +25,9 @@ def train(self: Task, run: str, keys: list[str]) -> dict[str, str]:
     if plan is None:
         return {}
     adapters = [plan.adapter(key) for key in keys]
+    for stack in {_stack(context, plan.base_of(adapter)) for adapter in adapters}:
+        if not stack_or_rest(context, run, keys, stack):
+            return {}
     units = [Unit(ADAPTERS, a.key, a.name) for a in adapters]
     with claimed(context, run, units, len(units)) as claim:
         for unit in claim.open_units():
@@ -62,7 +65,7 @@ def _train_one(task: Task, context: TaskContext, claim: Claim, plan: Plan, adapt
     try:
         result = context.compute.execute(
             order,
-            stack=base.stacks.train or context.settings.train_stack,
+            stack=_stack(context, base),
             log=claim.log,
             on_event=on_event,
             poll=claim.poll,
@@ -80,6 +83,10 @@ def _share(context: TaskContext, checkpoint: Path) -> None:
         context.home.store.share(checkpoint)
     except OSError as error:
         log.warning("the newest checkpoint is on this machine only: %s", error)
+
+
+def _stack(context: TaskContext, base: PlannedBase) -> str:
+    return base.stacks.train or context.settings.train_stack
 
 
 def _body(base: PlannedBase, adapter: PlannedAdapter, result: Any) -> dict[str, Any]:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
+import redis
 from celery import Celery, signals
 
 from config.queues import Queue
@@ -18,10 +21,15 @@ from nonet.attempt import Attempts
 from nonet.heartbeat import beat
 from nonet.parent import die_with_parent
 from nonet.storage import Storage
+from tasks.announcement import RENEW_SECONDS, announce, withdraw
 from tasks.app import make_app
 from tasks.context import SOCKET_SECONDS, TaskContext, attach, connect
 from tasks.line import Line
 from workers.compute import ComputeSupervisor
+from workers.hardware import capacity_of
+
+_ANNOUNCING_SECONDS = 2.0
+"""How long Redis may take to hear an announcement, which is made in the worker's own loop."""
 
 
 def run_worker(settings: Settings, *, name: str, queues: Sequence[Queue]) -> None:
@@ -29,6 +37,7 @@ def run_worker(settings: Settings, *, name: str, queues: Sequence[Queue]) -> Non
     app = make_app(settings.redis())
     hostname = f"{name}@{settings.host}"
     _bind(app, settings, hostname)
+    _announce(settings, hostname, queues)
     app.worker_main(
         [
             "worker",
@@ -42,6 +51,28 @@ def run_worker(settings: Settings, *, name: str, queues: Sequence[Queue]) -> Non
             f"--loglevel={os.environ.get('NONET_LOG_LEVEL', 'INFO')}",
         ]
     )
+
+
+def _announce(settings: Settings, worker: str, queues: Sequence[Queue]) -> None:
+    """Have the worker say what it has for as long as it lives."""
+    capacity = capacity_of(settings, worker, queues)
+    if capacity is None:
+        return
+    client = connect(settings.redis(), _ANNOUNCING_SECONDS)
+    said = -RENEW_SECONDS
+
+    def on_heartbeat(**_: Any) -> None:
+        nonlocal said
+        if time.monotonic() - said >= RENEW_SECONDS:
+            said = time.monotonic()
+            with suppress(redis.RedisError):
+                announce(client, capacity)
+
+    def on_shutdown(**_: Any) -> None:
+        withdraw(client, worker)
+
+    signals.heartbeat_sent.connect(on_heartbeat, weak=False)
+    signals.worker_shutdown.connect(on_shutdown, weak=False)
 
 
 def _bind(app: Celery, settings: Settings, hostname: str) -> None:

@@ -1,0 +1,121 @@
+"""Whether the workers that are known can do what a plan asks: estimates, and refusals with their figures.
+
+Knows where the base's config.json lies and how workers announce themselves; `nonet.fit` knows what fits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+
+from cli.errors import RefusedError
+from cli.estimate import AdapterEstimate
+from cli.exit_codes import ExitCode
+from cli.session import Session
+from config.queues import Queue
+from config.settings import NoFleetError
+from nonet.base import base_config
+from nonet.capacity import Capacity
+from nonet.fit import ANSWER, TRAIN, Misfit, Need, gib, misfit, need_of
+from nonet.gptq import weight_files
+from nonet.memory import Architecture, architecture
+from nonet.plan import Plan, PlannedBase
+from tasks.announcement import announced
+
+_VERBS = {TRAIN: "trained", ANSWER: "answered with"}
+_QUEUES = {TRAIN: Queue.TRAIN.value, ANSWER: Queue.INFER.value}
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """One need and the workers that take its queue: those that can, and why the others cannot."""
+
+    need: Need
+    able: tuple[Capacity, ...]
+    misfits: tuple[Misfit, ...]
+
+    @property
+    def refusal(self) -> str | None:
+        """Why no worker that is known can; None when one can, or none takes the queue."""
+        if self.able or not self.misfits:
+            return None
+        base = self.need.base
+        what = f"{base_key(base)} ({base.model.model}) cannot be {_VERBS[self.need.role]}"
+        figures = [(m.needed, m.had) for m in self.misfits if m.needed is not None and m.had is not None]
+        if len(figures) == len(self.misfits):
+            needed, had = min(figures)[0], max(had for _, had in figures)
+            return f"{what}: it needs about {gib(needed)}, the largest worker has {gib(had)}"
+        return f"{what}: " + "; ".join(f"{m.worker} {m.reason}" for m in self.misfits)
+
+
+def base_key(base: PlannedBase) -> str:
+    """The key of the batch file that names a base."""
+    return f"bases.{base.name}" if base.name else "base"
+
+
+def known_workers(session: Session) -> tuple[Capacity, ...]:
+    """Workers that have announced themselves; none where no Redis is known or it is away."""
+    try:
+        return announced(session.client)
+    except (NoFleetError, redis.RedisError):
+        return ()
+
+
+def fits(plan: Plan, workers: Sequence[Capacity]) -> tuple[Fit, ...]:
+    """What each base of `plan` needs, to train and to answer, and who of `workers` can."""
+    return tuple(_fit(need, workers) for base in plan.bases for need in _needs(plan, base))
+
+
+def _needs(plan: Plan, base: PlannedBase) -> Iterator[Need]:
+    found: Architecture | None = None
+    unknown = ""
+    try:
+        stored = sum(file.stat().st_size for file in weight_files(Path(base.model.path)))
+        found = architecture(base_config(base.model.path), stored)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        unknown = str(error)
+    for role in (TRAIN, ANSWER):
+        yield need_of(plan, base, role, found, unknown)
+
+
+def _fit(need: Need, workers: Sequence[Capacity]) -> Fit:
+    asked = [worker for worker in workers if _QUEUES[need.role] in worker.queues]
+    found = {worker.worker: misfit(need, worker) for worker in asked}
+    able = tuple(worker for worker in asked if found[worker.worker] is None)
+    return Fit(need, able, tuple(why for why in found.values() if why is not None))
+
+
+def refuse_unfit(found: Sequence[Fit], adapters: Sequence[AdapterEstimate]) -> None:
+    """Raise RefusedError where no known worker can do what `adapters` still lack."""
+    lacking = {
+        TRAIN: {estimate.adapter.base for estimate in adapters if not estimate.trained},
+        ANSWER: {estimate.adapter.base for estimate in adapters if estimate.answered < estimate.shards},
+    }
+    refusals = [fit.refusal for fit in found if fit.refusal and fit.need.base.name in lacking[fit.need.role]]
+    if refusals:
+        raise RefusedError("\n".join(refusals), ExitCode.BAD_INPUT)
+
+
+def fit_lines(found: Sequence[Fit], workers: Sequence[Capacity], device: str) -> Iterator[str]:
+    """The estimates for people, a line a base, and the workers that cannot."""
+    devices = sorted({worker.device for worker in workers if worker.queues != (Queue.CPU.value,)}) or [device]
+    for train, answer in zip(found[::2], found[1::2], strict=True):
+        name = f"{train.need.base.name}  " if train.need.base.name else ""
+        if train.need.architecture is None:
+            yield f"memory   {name}not known: {train.need.unknown}"
+            continue
+        told = [
+            f"about {gib(train.need.memory(found) or 0)} to train, {gib(answer.need.memory(found) or 0)} to answer "
+            f"({'on a GPU' if found == 'cuda' else 'on a CPU'})"
+            for found in devices
+        ]
+        yield f"memory   {name}{'; '.join(told)}"
+    if not workers:
+        yield "workers  none is known here, so nothing is said of what fits"
+    for fit in found:
+        for why in fit.misfits:
+            over = f" over {fit.need.base.name}" if fit.need.base.name else ""
+            yield f"workers  {why.worker} cannot {fit.need.role}{over}: {why.reason}"
