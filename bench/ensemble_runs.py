@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,13 @@ ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "config" / "batches" / "demo.yaml"
 
 
-def seeded(seed: int) -> dict[str, Any]:
-    """The demo's batch with other seeds: of the validation split, of the samples and of the trainings."""
+def seeded(seed: int, permutations: int = 1) -> dict[str, Any]:
+    """The demo's batch with other seeds: of the validation split, of the samples and of the trainings; each question
+    asked in so many `permutations` of its options.
+    """
     batch: dict[str, Any] = yaml.safe_load(DEMO.read_text(encoding="utf-8"))
-    batch["name"] = f"demo-s{seed}"
+    batch["name"] = f"demo-s{seed}" + (f"-o{permutations}" if permutations > 1 else "")
+    batch["inference"]["permutations"] = permutations
     batch["base"]["model"] = str((DEMO.parent / batch["base"]["model"]).resolve())
     for source in (*batch["sources"].values(), batch["inference"]):
         name = "path" if "path" in source else "test"
@@ -51,10 +54,15 @@ def run_all(home: Path, batches: Sequence[Path]) -> tuple[str, ...]:
     Raises CalledProcessError where a run does not end complete.
     """
     runs = [json.loads(nonet(home, "plan", str(path), "--no-tokens", "--json"))["run"] for path in batches]
-    with fleet(home):
-        for path in batches:
+    begun = [path for path, run in zip(batches, runs, strict=True) if not _is_complete(home, run)]
+    with fleet(home) if begun else nullcontext():
+        for path in begun:
             subprocess.run(_command(home, "submit", str(path), "--watch"), cwd=ROOT, check=True)
     return tuple(runs)
+
+
+def _is_complete(home: Path, run: str) -> bool:
+    return (home / "runs" / run).exists() and json.loads(nonet(home, "status", run, "--json"))["phase"] == "complete"
 
 
 def nonet(home: Path, *arguments: str) -> str:

@@ -76,7 +76,7 @@ def _memory_json(fitting: tuple[Fit, ...]) -> list[dict[str, Any]]:
 
 
 Asked = Mapping[str, TokenCount]
-"""Tokens of answering test and validation once, by base; empty where they are not counted."""
+"""Tokens of answering test and validation with one adapter, by base; empty where they are not counted."""
 
 
 def _tokens(batch: Batch, plan: Plan) -> tuple[dict[str, TokenCount], Asked]:
@@ -87,7 +87,7 @@ def _tokens(batch: Batch, plan: Plan) -> tuple[dict[str, TokenCount], Asked]:
         encode = encoder(Path(base.model.path), batch.prompt, given.recipe.max_length)
         try:
             counted = [count_examples(encode, mix.examples) for mix in batch.mixes.values()]
-            asked[base.name] = count_problems(encode, (*batch.validation, *batch.test))
+            asked[base.name] = count_problems(encode, (*batch.validation, *batch.test), given.inference.permutations)
         except ValueError as error:
             of_base = f" of {given.key}" if base.name else ""
             raise RefusedError(f"{batch.path}: training.max_length{of_base}: {error}", ExitCode.BAD_INPUT) from error
@@ -156,11 +156,17 @@ def _totals(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: Asked) -> 
     counted = f", {tokens:,} tokens" if asked else ""
     lines = [f"to train   {len(todo)} of {len(adapters)} adapters, {steps:,} steps{counted}"]
     lines.append(f"to answer  {cells:,} of {len(plan.cells):,} cells")
+    orders = plan.bases[0].inference["permutations"]
+    if orders > 1:
+        questions = sum(shard.questions for shard in plan.shards)
+        first = asked.get(plan.bases[0].name)
+        cost = f", {first.prompts / questions:.3g} times the prompts of one" if first and questions else ""
+        lines.append(f"orders     every question in {orders} orders of its options, at most all{cost}")
     for base in plan.bases if asked else ():
         found = asked[base.name]
         over = f" over {base.name}" if base.name else ""
         lines.append(
-            f"prompts    {found.tokens:,} tokens to answer all questions once{over}; "
+            f"prompts    {found.prompts:,} for each adapter{over}, {found.tokens:,} tokens; "
             f"{found.cut} stems cut at {base.recipe['max_length']}, the longest prompt has {found.longest}"
         )
     return lines
@@ -170,7 +176,8 @@ def _plan_json(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: Asked) 
     def counted(tokens: TokenCount | None, epochs: int = 1) -> dict[str, Any] | None:
         if tokens is None:
             return None
-        return {"total": tokens.tokens * epochs, "cut_stems": tokens.cut, "longest": tokens.longest}
+        counts = {"prompts": tokens.prompts, "cut_stems": tokens.cut, "longest": tokens.longest}
+        return {"total": tokens.tokens * epochs, **counts}
 
     only = plan.bases[0] if len(plan.bases) == 1 else None
     return {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nonet.mix import Example
+from nonet.option_orders import turned
 from nonet.plan import ADAPTERS, Plan, PlannedAdapter, ballots_scope
 from nonet.problem import Problem
 from nonet.prompt import Prompt
@@ -59,9 +60,11 @@ def count_examples(encode: Encode, examples: Iterable[Example]) -> TokenCount:
     return _count([encode(e.stem, e.question, e.options) for e in examples])
 
 
-def count_problems(encode: Encode, problems: Iterable[Problem]) -> TokenCount:
-    """Tokens of answering `problems` once; raises ValueError for a question that cannot fit."""
-    return _count([encode(p.stem, q.text, q.options) for p in problems for q in p.questions])
+def count_problems(encode: Encode, problems: Iterable[Problem], permutations: int) -> TokenCount:
+    """Tokens of answering `problems` once, in so many option orders; raises ValueError for what cannot fit."""
+    return _count(
+        [encode(p.stem, q.text, o) for p in problems for q in p.questions for o in turned(q.options, permutations)]
+    )
 
 
 def _count(found: Sequence[Encoded]) -> TokenCount:

@@ -38,13 +38,14 @@ Section = TypeVar("Section", TrainingEntry, InferenceEntry)
 
 @dataclass(frozen=True, slots=True)
 class InferenceSpec:
-    """How the test is answered; `shard_size` in problems, `max_tokens` of a free text (1 for letters); `stack` None:
-    the one that a worker is set to."""
+    """How the test is answered; `shard_size` in problems, `max_tokens` of a free text (1 for letters); each question
+    in so many `permutations` of its options; `stack` None: the one that a worker is set to."""
 
     engine: Literal["auto", "transformers", "vllm"]
     shard_size: int
     answer: Answer
     max_tokens: int
+    permutations: int = 1
     stack: str | None = None
 
 
@@ -193,7 +194,7 @@ def _recipe(entry: TrainingEntry) -> Recipe:
 
 def _inference(entry: InferenceEntry) -> InferenceSpec:
     tokens = 1 if entry.answer == "letter" else entry.max_tokens or MAX_TOKENS
-    return InferenceSpec(entry.engine, entry.shard_size, entry.answer, tokens, entry.stack)
+    return InferenceSpec(entry.engine, entry.shard_size, entry.answer, tokens, entry.permutations, entry.stack)
 
 
 def _vote(entry: VoteEntry) -> VoteSpec:

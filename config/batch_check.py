@@ -160,6 +160,15 @@ class Check:
         if type(tokens) is int and tokens > 0 and answer == "letter":
             remedy = "Remove it, or write answer: text."
             self.document.refuse((*path, "max_tokens"), str(tokens), "a letter is one token", remedy)
+        if path == ("inference",):
+            self.check_permutations(answer)
+
+    def check_permutations(self, answer: object) -> None:
+        permutations = self.document.mapping_at("inference").get("permutations")
+        if type(permutations) is int and permutations > 1 and answer == "text":
+            remedy = "Remove it, or write answer: letter."
+            message = "a reply in text has no log-probabilities to average"
+            self.document.refuse(("inference", "permutations"), str(permutations), message, remedy)
 
     def known_source(self, name: str, path: KeyPath) -> bool:
         """Whether a source of that name is declared (sound or not); notes a defect where it is not."""

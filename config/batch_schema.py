@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from nonet.mix import Labels
+from nonet.problem import LETTERS
 from nonet.prompt import PREFIX, SYSTEM
 from nonet.recipe import TARGETS, Recipe
 from nonet.vote import SELECTIONS, Method
@@ -169,6 +170,13 @@ class InferenceEntry(AnsweringEntry):
     shard_size: int = Field(100, ge=1, description="problems a shard")
     answer: Literal["letter", "text"] = Field(
         "letter", description="letter: the next token after the prefix; text: free text, then its last letter"
+    )
+    permutations: int = Field(
+        1,
+        ge=1,
+        le=len(LETTERS),
+        description="ask each question in so many cyclic orders of its options (at most all) and average; "
+        "costs so many times the prompts; only with answer: letter",
     )
 
 

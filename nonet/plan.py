@@ -175,7 +175,7 @@ class Plan:
                 "shard": shard.digest,
                 "prompt": self.prompt,
                 "engine": base.engine,
-                "inference": {k: v for k, v in base.inference.items() if k != "shard_size"},
+                "inference": {k: v for k, v in base.inference.items() if _in_cell_keys(k, v)},
                 "max_length": base.recipe["max_length"],
             },
         )
@@ -214,6 +214,11 @@ class Plan:
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), ensure_ascii=False, indent=1).encode() + b"\n"
+
+
+def _in_cell_keys(setting: str, value: Any) -> bool:
+    """Whether a setting of the inference changes ballots. One option order is left out, as before there were more."""
+    return setting != "shard_size" and (setting, value) != ("permutations", 1)
 
 
 def ballots_scope(adapter_key: str) -> str:

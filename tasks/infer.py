@@ -116,6 +116,7 @@ def _order(
         "engine": base.engine,
         "max_length": base.recipe["max_length"],
         "max_tokens": base.inference["max_tokens"],
+        "permutations": base.inference["permutations"],
         "max_loras": len(plan.adapters_of(base)),
         "rank": base.recipe["rank"],
         "threads": context.settings.threads,

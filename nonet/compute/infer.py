@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from nonet.attempt import ErrorClass
+from nonet.ballot import Ballot
 from nonet.base import load_tokenizer
 from nonet.compute.failure import BadInputError, input_file
 from nonet.compute.orders import InferOrder
@@ -15,6 +17,7 @@ from nonet.compute.telling import Telling
 from nonet.compute.warm import Warm
 from nonet.engines import Ask, Engine, Reply
 from nonet.engines.transformers import TransformersEngine
+from nonet.option_orders import averaged, turned
 from nonet.problem import Problem
 from nonet.rows import read_problems
 from nonet.tokens import letter_ids, prompt_ids
@@ -24,7 +27,7 @@ def carry_out(order: InferOrder, warm: Warm, telling: Telling) -> dict[str, Any]
     """Answer; the result of the order's last event. Raises DrainedError, BadInputError, EngineError, ..."""
     started = time.monotonic()
     problems = _problems(order)
-    total = sum(len(problem.questions) for problem in problems) * len(order.adapters)
+    total = sum(len(turned(q.options, order.permutations)) for p in problems for q in p.questions) * len(order.adapters)
     telling.progress("loading", done=0, total=total)
     engine, tokenizer, was_warm = _engine(order, warm)
     asks, cut = _asks(order, problems, tokenizer)
@@ -37,7 +40,7 @@ def carry_out(order: InferOrder, warm: Warm, telling: Telling) -> dict[str, Any]
     answered(0)
     for cast in engine.answer(order.adapters, asks, reply, answered):
         if cast.failure is None:
-            ballots = [ballot.to_json() for ballot in cast.ballots]
+            ballots = [ballot.to_json() for ballot in _by_question(asks, cast.ballots)]
             telling.event("ballots", adapter=cast.adapter, ballots=ballots)
         else:
             telling.event("failed", adapter=cast.adapter, error_class=ErrorClass.BAD_INPUT, error=cast.failure)
@@ -65,16 +68,26 @@ def _engine(order: InferOrder, warm: Warm) -> tuple[Engine, Any, bool]:
 
 
 def _asks(order: InferOrder, problems: Iterable[Problem], tokenizer: Any) -> tuple[list[Ask], int]:
-    """The questions in tokens, and how many had their stem cut; raises BadInputError with the question's id."""
+    """The questions in tokens, one after the other in each of its option orders, and how many prompts had their stem
+    cut; raises BadInputError with the question's id.
+    """
     asks, cut = [], 0
     for problem in problems:
         for question in problem.questions:
-            try:
-                encoded = prompt_ids(
-                    tokenizer, order.prompt, problem.stem, question.text, question.options, order.max_length
-                )
-            except ValueError as error:
-                raise BadInputError(f"{order.problems}: {question.id}: {error}") from None
-            asks.append(Ask(question.id, encoded.ids, question.letters, letter_ids(tokenizer, question.letters)))
-            cut += encoded.cut > 0
+            for options in turned(question.options, order.permutations):
+                try:
+                    encoded = prompt_ids(
+                        tokenizer, order.prompt, problem.stem, question.text, options, order.max_length
+                    )
+                except ValueError as error:
+                    raise BadInputError(f"{order.problems}: {question.id}: {error}") from None
+                asks.append(Ask(question.id, encoded.ids, question.letters, letter_ids(tokenizer, question.letters)))
+                cut += encoded.cut > 0
     return asks, cut
+
+
+def _by_question(asks: Iterable[Ask], ballots: Iterable[Ballot]) -> Iterator[Ballot]:
+    """One ballot a question, in the order of `asks`."""
+    for _, turns in groupby(zip(asks, ballots, strict=True), key=lambda pair: pair[0].question_id):
+        pairs = list(turns)
+        yield averaged(pairs[0][0], [ballot for _, ballot in pairs])

@@ -39,7 +39,9 @@ class TrainOrder:
 
 @dataclass(frozen=True, slots=True)
 class InferOrder:
-    """Answer the rows `start` to `stop` (exclusive) of the file `problems` with each of `adapters`."""
+    """Answer the rows `start` to `stop` (exclusive) of the file `problems` with each of `adapters`, every question in
+    so many `permutations` of its options.
+    """
 
     id: str
     base: str
@@ -51,6 +53,7 @@ class InferOrder:
     engine: Literal["transformers", "vllm"]
     max_length: int
     max_tokens: int
+    permutations: int
     max_loras: int
     rank: int
     threads: int | None
@@ -104,6 +107,7 @@ def _record(row: Mapping[str, Any]) -> TrainOrder | InferOrder:
                 engine=_engine(row),
                 max_length=_number(row, "max_length"),
                 max_tokens=_number(row, "max_tokens"),
+                permutations=_permutations(row),
                 max_loras=_number(row, "max_loras"),
                 rank=_number(row, "rank"),
                 threads=_threads(row),
@@ -126,6 +130,13 @@ def _number(row: Mapping[str, Any], name: str) -> int:
     if type(value) is not int or value < 0:
         raise ValueError(f"{name} is a whole number from 0, not {value!r}")
     return value
+
+
+def _permutations(row: Mapping[str, Any]) -> int:
+    permutations = _number(row, "permutations")
+    if permutations < 1 or (permutations > 1 and row["prompt"]["answer"] != "letter"):
+        raise ValueError(f"permutations is 1, or more with answer: letter, not {permutations}")
+    return permutations
 
 
 def _threads(row: Mapping[str, Any]) -> int | None:

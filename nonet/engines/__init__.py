@@ -24,7 +24,10 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A question as an engine reads it: prompt `ids`, and its `letters` with the token of each."""
+    """A question as an engine reads it: prompt `ids`, and its `letters` with the token of each.
+
+    A question that is shown in several option orders is asked several times under one id.
+    """
 
     question_id: str
     ids: tuple[int, ...]

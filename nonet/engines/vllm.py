@@ -67,7 +67,7 @@ class VllmEngine:
     ) -> Iterator[Cast]:
         """All prompts of all adapters are in the engine at once; see nonet.engines.Engine."""
         loaded: dict[str, Any] = {}
-        waiting: dict[str, tuple[str, Ask]] = {}
+        waiting: dict[str, tuple[str, int]] = {}
         try:
             for adapter in adapters:
                 try:
@@ -76,8 +76,8 @@ class VllmEngine:
                     yield Cast(adapter.name, (), str(error))
             failed = (len(adapters) - len(loaded)) * len(asks)
             for name, lora in loaded.items():
-                for ask in asks:
-                    waiting[self._add(ask, reply, lora)] = (name, ask)
+                for at, ask in enumerate(asks):
+                    waiting[self._add(ask, reply, lora)] = (name, at)
             if not asks:
                 yield from (Cast(name, ()) for name in loaded)
             yield from self._collect(waiting, asks, reply, lambda done: answered(failed + done))
@@ -125,10 +125,10 @@ class VllmEngine:
         return request
 
     def _collect(
-        self, waiting: dict[str, tuple[str, Ask]], asks: Sequence[Ask], reply: Reply, answered: Callable[[int], None]
+        self, waiting: dict[str, tuple[str, int]], asks: Sequence[Ask], reply: Reply, answered: Callable[[int], None]
     ) -> Iterator[Cast]:
         """Run the engine until nothing waits; what is `waiting` shrinks as it goes."""
-        done: dict[str, dict[str, Ballot]] = {}
+        done: dict[str, dict[int, Ballot]] = {}
         finished = 0
         while waiting:
             if not self._engine.has_unfinished_requests():
@@ -136,12 +136,12 @@ class VllmEngine:
             for output in self._engine.step():
                 if not output.finished:
                     continue
-                name, ask = waiting.pop(output.request_id)
+                name, at = waiting.pop(output.request_id)
                 own = done.setdefault(name, {})
-                own[ask.question_id] = _ballot(ask, reply, output.outputs[0])
+                own[at] = _ballot(asks[at], reply, output.outputs[0])
                 finished += 1
                 if len(own) == len(asks):
-                    yield Cast(name, tuple(own[ask.question_id] for ask in asks))
+                    yield Cast(name, tuple(own[at] for at in range(len(asks))))
             answered(finished)
 
 

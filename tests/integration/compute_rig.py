@@ -220,6 +220,7 @@ def infer_order(adapters: Mapping[str, Path], rows: Path, stop: int, **other: An
         "engine": "transformers",
         "max_length": 512,
         "max_tokens": 16,
+        "permutations": 1,
         "max_loras": max(1, len(adapters)),
         "rank": 8,
         "threads": 1,

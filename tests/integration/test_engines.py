@@ -153,6 +153,53 @@ def test_damaged_adapters_fail_alone(rig: ComputeRig, tmp_path: Path, trained: T
     check_only_damaged_fail(rig, infer_order(group_with_damage(tmp_path, trained), trained.rows, ROWS))
 
 
+def check_option_orders(rig: ComputeRig, order: dict[str, Any], folder: Path, apart: float) -> dict[str, Any]:
+    """Three orders in one go are the mean of three goes over rows turned by hand, found by the options' texts.
+
+    `order` asks rows of `write_rows`, whose questions have four different options. Returns the ballots.
+    """
+    rows = [json.loads(line) for line in Path(order["problems"]).read_text("utf-8").splitlines()]
+    options = {f"{row['id']}#{at}": q["options"] for row in rows for at, q in enumerate(row["questions"])}
+    sums: dict[tuple[str, str], dict[str, float]] = {}
+    for turn in range(3):
+        for row in rows:
+            for question in row["questions"]:
+                question["options"] = [*question["options"][turn:], *question["options"][:turn]]
+        turned = folder / f"turned-{turn}.jsonl"
+        turned.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+        for name, cast in ballots(rig.order(order | {"problems": str(turned)})).items():
+            for ballot in cast:
+                shown = [*options[ballot["q"]][turn:], *options[ballot["q"]][:turn]]
+                own = sums.setdefault((name, ballot["q"]), dict.fromkeys(shown, 0.0))
+                for text, value in zip(shown, ballot["logprobs"], strict=True):
+                    own[text] += value / 3
+        for row in rows:
+            for question, found in zip(
+                row["questions"], (options[f"{row['id']}#{at}"] for at in range(2)), strict=True
+            ):
+                question["options"] = found
+    events = rig.order(order | {"permutations": 3})
+    asked = sum(map(len, ballots(events).values()))
+    assert asked == len(sums)
+    assert result(events)["prompts"] == 3 * asked
+    assert [e for e in events if e["event"] == "progress"][-1]["done"] == 3 * asked
+    for name, cast in ballots(events).items():
+        for ballot in cast:
+            means = [sums[name, ballot["q"]][text] for text in options[ballot["q"]]]
+            total = math.log(sum(map(math.exp, means)))
+            assert ballot["logprobs"] == pytest.approx([value - total for value in means], abs=apart)
+            assert ballot["letter"] == "ABCD"[ballot["logprobs"].index(max(ballot["logprobs"]))]
+    return ballots(events)
+
+
+def test_option_orders_are_averaged_by_position(rig: ComputeRig, tmp_path: Path, trained: Trained) -> None:
+    order = infer_order({"b": trained.b, "d": trained.d}, trained.rows, ROWS)
+    cast = check_option_orders(rig, order, tmp_path, 1e-5)
+    assert [ballot["q"] for ballot in cast["b"]][:3] == ["row_5_000#0", "row_5_000#1", "row_5_001#0"]
+    every = ballots(rig.order(order | {"permutations": 9}))
+    assert len({ballot["letter"] for ballot in every["b"]}) > 1, "over all orders, always saying B favours no option"
+
+
 def test_drained_between_prompts(rig: ComputeRig, tmp_path: Path, trained: Trained) -> None:
     rig.send(infer_order({f"copy-{n}": trained.b for n in range(30)}, trained.rows, ROWS))
     rig.until(lambda event: event.get("done", 0) > 0)

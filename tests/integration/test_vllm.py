@@ -27,7 +27,13 @@ from tests.integration.compute_rig import (
     write_examples,
     write_rows,
 )
-from tests.integration.test_engines import DAMAGES, Trained, check_only_damaged_fail, group_with_damage
+from tests.integration.test_engines import (
+    DAMAGES,
+    Trained,
+    check_only_damaged_fail,
+    check_option_orders,
+    group_with_damage,
+)
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 BFLOAT16 = "avx512f" in Path("/proc/cpuinfo").read_text().split()
@@ -132,6 +138,12 @@ def test_damaged_adapters_fail_alone(rig: ComputeRig, given: Given, tmp_path: Pa
     group = group_with_damage(tmp_path, given.constant)
     assert len(group) == LORAS
     check_only_damaged_fail(rig, vllm_order(group, given.constant.rows, 6))
+
+
+def test_option_orders_are_averaged_by_position(rig: ComputeRig, given: Given, tmp_path: Path) -> None:
+    check_option_orders(
+        rig, vllm_order({"official": given.adapters["official"]}, given.constant.rows, 4), tmp_path, APART
+    )
 
 
 def test_free_text(rig: ComputeRig, given: Given) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -223,6 +224,95 @@ def test_score_counts_submission_members_and_floors(here: CliHome) -> None:
     assert scored["floor"] == {"letter": "A", "commonest": 0.5, "chance": pytest.approx(1 / 3)}
     unlabelled = here.call("score", plan.run, str(here.folder / "test.jsonl"), "--submission", voted["submission"])
     assert unlabelled.exit_code == ExitCode.BAD_INPUT
+
+
+def test_score_tests_the_submission_against_members_and_takes_any_file(here: CliHome) -> None:
+    plan = here.submit()
+    here.answer(plan, {"both": "A", "gold": "A", "more": "B"})
+    gold = str(here.folder / "gold.jsonl")
+    submission = json.loads(here.call("vote", "--json").stdout)["submission"]
+    scored = json.loads(here.call("score", plan.run, gold, "--submission", submission, "--json").stdout)
+    assert scored["submission"]["interval"] == pytest.approx([0.1876, 0.8124], abs=1e-4)  # 3 of 6
+    assert len(scored["pairs"]) == 6
+    pair = {(p["first"], p["second"]): p for p in scored["pairs"]}["the vote", "more"]
+    assert (pair["only_first"], pair["only_second"], pair["p"], pair["agreement"]) == (3, 2, 1.0, 0.0)
+    printed = here.call("score", plan.run, gold, "--submission", submission).stdout
+    assert "0.188-0.812" in printed
+    alone = json.loads(here.call("score", submission, gold, "--json").stdout)
+    assert alone["submission"] == scored["submission"]
+    assert (alone["members"], alone["pairs"], alone["floor"]) == ({}, [], scored["floor"])
+
+
+def test_ways_of_voting_are_compared_from_ballots_alone(here: CliHome) -> None:
+    plan = here.submit()
+    here.answer(plan, {"both": "A", "gold": "A", "more": "B"})
+    printed = here.call("vote", "--compare", "--gold", str(here.folder / "gold.jsonl"))
+    assert printed.exit_code == 0, printed.stderr
+    for word in ("best single", "mean of the members", "majority", "weighted", "greedy 3", "cross-fitted"):
+        assert word in printed.stdout
+    assert "soft" not in printed.stdout, "these ballots hold no log-probabilities"
+    found = json.loads(here.call("vote", "--compare", "--members", "2", "--json").stdout)
+    assert [(way["method"], way["select"], way["members"]) for way in found["ways"]] == [
+        (method, select, count)
+        for method in ("majority", "weighted")
+        for select, count in (("all", None), ("validation", 2), ("greedy", 2))
+    ]
+    assert found["ways"][0]["validation"]["accuracy"] == 0.5
+    assert found["ways"][0]["test"] is None
+    assert not here.home.votes(plan.run).exists(), "a comparison writes nothing"
+
+
+def test_a_comparison_takes_no_other_settings(here: CliHome) -> None:
+    here.submit()
+    refused = here.call("vote", "--compare", "--method", "soft")
+    assert refused.exit_code == ExitCode.USAGE
+    assert "--compare goes through all methods" in refused.stderr
+    refused = here.call("vote", "--gold", str(here.folder / "gold.jsonl"))
+    assert refused.exit_code == ExitCode.USAGE
+    assert "--gold goes with --compare" in refused.stderr
+    assert here.call("vote", "--compare").exit_code == ExitCode.BAD_INPUT, "no ballots yet"
+
+
+def test_votes_by_other_methods_say_so_in_the_manifest(here: CliHome) -> None:
+    plan = here.submit()
+    here.answer(plan, {"both": "A", "gold": "A", "more": "B"})
+    voted = json.loads(
+        here.call("vote", "--method", "weighted", "--select", "greedy", "--members", "1", "--json").stdout
+    )
+    vote = voted["manifest"]["vote"]
+    assert (vote["settings"]["method"], vote["settings"]["select"], vote["settings"]["members"]) == (
+        "weighted",
+        "greedy",
+        1,
+    )
+    assert [voter["weight"] for voter in vote["voters"]] == [1.0]
+    assert voted["manifest"]["validation"]["naive"]["total"] == 4
+    assert {pair["first"] for pair in voted["pairs"]} == {"the vote", "both", "gold"}
+    soft = here.call("vote", "--method", "soft")
+    assert soft.exit_code == ExitCode.BAD_INPUT
+    assert "holds no log-probabilities" in soft.stderr
+
+
+def test_plan_states_what_option_orders_cost(here: CliHome) -> None:
+    here.batch.write_text(here.batch.read_text().replace("shard_size: 2", "shard_size: 2, permutations: 2"))
+    planned = here.call("plan", str(here.batch))
+    assert planned.exit_code == 0, planned.stderr
+    assert (
+        "orders     every question in 2 orders of its options, at most all, 2 times the prompts of one"
+        in planned.stdout
+    )
+    whole = json.loads(here.call("plan", str(here.batch), "--json").stdout)
+    assert whole["answering"]["prompts"] == 2 * (6 + 4)
+
+
+def test_option_orders_give_cells_other_keys_and_one_order_those_of_before(here: CliHome) -> None:
+    plan = here.submit()
+    inference = dict(plan.inference)
+    assert inference["permutations"] == 1
+    adapter, shard = plan.adapters[0], plan.shards[0]
+    without = replace(plan, inference={k: v for k, v in inference.items() if k != "permutations"})
+    several = replace(plan, inference=inference | {"permutations": 2})
+    assert without.cell_key(adapter, shard) == plan.cell_key(adapter, shard) != several.cell_key(adapter, shard)
 
 
 def test_watch_without_a_terminal_prints_changes_and_leaves_in_time(here: CliHome) -> None:
