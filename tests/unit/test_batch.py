@@ -148,17 +148,6 @@ def test_a_partial_vote_and_a_named_one(load: Load) -> None:
     assert load(("members: 2, select: validation", "select: [half]")).vote.select == ("half",)
 
 
-def test_a_vote_by_each_method(load: Load) -> None:
-    greedy = load(("members: 2, select: validation", "method: soft-calibrated, members: 1, select: greedy"))
-    assert greedy.vote == VoteSpec("soft-calibrated", 1, "greedy")
-    assert load(("members: 2", "method: weighted, weights: accuracy")).vote.weights == "accuracy"
-    assert load(("members: 2", "method: weighted")).vote.weights == "log-odds"
-
-
-def test_option_orders_are_a_setting_of_the_inference(load: Load) -> None:
-    assert load(("shard_size: 7", "permutations: 3")).inference == InferenceSpec("auto", 100, "letter", 1, 3)
-
-
 CASES: list[tuple[str, list[tuple[str, str]], str, str, str]] = [
     ("unknown key", [("labels: gold", "label: gold, labels: gold")], "line 4, sources.official.label", "'gold'", "unk"),
     ("unknown section", [("name: small", "name: small\nmixs: {}")], "line 2, mixs", "an empty mapping", "unknown key"),
@@ -212,14 +201,6 @@ CASES: list[tuple[str, list[tuple[str, str]], str, str, str]] = [
     ("engine", [("shard_size: 7", "engine: vlm")], "line 11, inference.engine", "'vlm'", "must be 'auto', 'trans"),
     ("shards", [("shard_size: 7", "shard_size: 0")], "line 11, inference.shard_size", "0", "must be at least 1"),
     ("tokens", [("shard_size: 7", "max_tokens: 9")], "line 11, inference.max_tokens", "9", "a letter is one token"),
-    ("orders", [("shard_size: 7", "permutations: 0")], "line 11, inference.permutations", "0", "must be at least 1"),
-    (
-        "orders of text",
-        [("shard_size: 7", "permutations: 4, answer: text")],
-        "line 11, inference.permutations",
-        "4",
-        "no log-probabilities to average",
-    ),
     ("members", [("members: 2", "members: 9")], "line 12, vote.members", "9", "only 2 can vote"),
     ("fewer", [("2, select: validation", "1, select: all")], "line 12, vote.members", "1", "gives 2 members, not 1"),
     (
@@ -232,29 +213,6 @@ CASES: list[tuple[str, list[tuple[str, str]], str, str, str]] = [
     ("voters", [("select: validation", "select: [all, haf]")], "line 12, vote.select[1]", "'haf'", "no mix has"),
     ("voter twice", [("select: validation", "select: [all, all]")], "line 12, vote.select[1]", "'all'", "named twice"),
     ("unvalidated", [("validation: {s", "#")], "line 12, vote.select", "validation", "no validation to select by"),
-    (
-        "unvalidated greed",
-        [("validation: {s", "#"), ("select: validation", "select: greedy")],
-        "line 12, vote.select",
-        "greedy",
-        "no validation to select by",
-    ),
-    (
-        "unvalidated weights",
-        [("validation: {s", "#"), ("members: 2, select: validation", "method: weighted")],
-        "line 12, vote.method",
-        "weighted",
-        "no validation to fit it on",
-    ),
-    (
-        "soft text",
-        [("shard_size: 7", "answer: text"), ("members: 2", "method: soft")],
-        "line 12, vote.method",
-        "soft",
-        "has no log-probabilities to add up",
-    ),
-    ("method", [("members: 2", "method: sft")], "line 12, vote.method", "'sft'", "must be 'majority', 'weighted'"),
-    ("weights", [("members: 2", "weights: accuracy")], "line 12, vote.weights", "accuracy", "weighs nobody"),
     ("quorum alone", [("members: 2", "quorum: 2")], "line 12, vote.quorum", "2", "means nothing in a full vote"),
     ("partial", [("members: 2", "allow_partial: true")], "line 12, vote.allow_partial", "true", "without quorum"),
     ("quorum", [("members: 2", "allow_partial: true, quorum: 3")], "line 12, vote.quorum", "3", "more than the memb"),

@@ -307,11 +307,12 @@ def test_plan_states_what_option_orders_cost(here: CliHome) -> None:
 
 def test_option_orders_give_cells_other_keys_and_one_order_those_of_before(here: CliHome) -> None:
     plan = here.submit()
-    inference = dict(plan.inference)
-    assert inference["permutations"] == 1
+    (base,) = plan.bases
+    assert base.inference["permutations"] == 1
     adapter, shard = plan.adapters[0], plan.shards[0]
-    without = replace(plan, inference={k: v for k, v in inference.items() if k != "permutations"})
-    several = replace(plan, inference=inference | {"permutations": 2})
+    before = {name: value for name, value in base.inference.items() if name != "permutations"}
+    without = replace(plan, bases=(replace(base, inference=before),))
+    several = replace(plan, bases=(replace(base, inference=before | {"permutations": 2}),))
     assert without.cell_key(adapter, shard) == plan.cell_key(adapter, shard) != several.cell_key(adapter, shard)
 
 
