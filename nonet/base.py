@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nonet.gptq import module_shapes, plain_weights, quantisation, weight_files
-from nonet.stack import dtype_argument, quantised_model
+from nonet.stack import dtype_argument, is_volta, quantised_model, readable
 
 DTYPES = ("float16", "bfloat16", "float32")
 """Numbers that a base can compute in, by their names in torch."""
@@ -76,7 +76,8 @@ def load_tokenizer(path: str) -> Any:
     """The base's tokenizer; raises ValueError where it has no chat template."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    with readable(path) as folder:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     if not tokenizer.chat_template:
         raise ValueError(f"{path}: the tokenizer has no chat template; use an instruct base")
     return tokenizer
@@ -98,7 +99,7 @@ def _form(path: str, config: Mapping[str, Any], device: str) -> Form:
     how = quantisation(config)
     if how is None:
         return Form.RESIDENT
-    if device != "cpu":
+    if device != "cpu" or is_volta():
         return Form.PACKED
     stored = sum(file.stat().st_size for file in weight_files(Path(path)))
     return Form.RESIDENT if stored * 32 / how.bits * _SPARE < _available() else Form.PACKED
@@ -108,7 +109,8 @@ def _resident(path: str, config: Mapping[str, Any], device: str, dtype: str) -> 
     import torch
     import transformers
 
-    settings = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
+    with readable(path) as folder:
+        settings = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if hasattr(settings, "quantization_config"):
         del settings.quantization_config
     model_class = transformers.AutoModelForCausalLM._model_mapping[type(settings)]

@@ -73,8 +73,8 @@ def fresh_adapter(model: Any, recipe: Recipe) -> Any:
     """`model` wrapped by peft with a new LoRA adapter, its values drawn from the recipe's seed; in training mode.
 
     peft's own first values (lora_A uniform in ±1/sqrt(inputs), lora_B zero) drawn by name, so that they depend neither
-    on the device nor on how the base is loaded. Undo with `.unload()`. Raises ValueError where the base has none of
-    the recipe's target modules.
+    on the device nor on how the base is loaded. Undo with `nonet.stack.unwrap`. Raises ValueError where the base has
+    none of the recipe's target modules.
     """
     import peft
     import torch

@@ -19,6 +19,7 @@ from nonet.compute.telling import DrainedError, Telling
 from nonet.compute.warm import Warm
 from nonet.engines.adapter_files import CONFIG, WEIGHTS
 from nonet.mix import Example, read_examples
+from nonet.stack import linear_layers, unwrap, versions
 from nonet.tokens import prompt_ids, reply_ids
 from nonet.training import Course, Lesson, Trained, Watch, fresh_adapter, recompute_activations, train
 
@@ -39,15 +40,16 @@ def carry_out(order: TrainOrder, warm: Warm, telling: Telling) -> dict[str, Any]
     if base.form is Form.PACKED and order.device != "cpu":
         recompute_activations(base.model)
     try:
+        made_by = {"layers": linear_layers(wrapped), "versions": versions()}
         trained = train(wrapped, course, _watch(telling))
         if trained.drained:
             raise DrainedError(trained.step)
         _write_adapter(wrapped, Path(order.out), trained.losses)
     finally:
-        wrapped.unload()
+        unwrap(wrapped)
         base.model.gradient_checkpointing_disable()
         base.model.requires_grad_(False).eval()
-    return _result(course, trained, cut)
+    return _result(course, trained, cut) | made_by
 
 
 def mean_loss(losses: Sequence[tuple[int, float, float]]) -> float:

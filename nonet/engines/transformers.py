@@ -14,7 +14,7 @@ from nonet.base import Base, base_shapes
 from nonet.engines import Adapter, Ask, Cast, Reply
 from nonet.engines.adapter_files import DamagedAdapterError, read_adapter
 from nonet.engines.ballots import letter_ballot, text_ballot
-from nonet.stack import for_plain_modules
+from nonet.stack import read_lora_config, unwrap
 from nonet.training import hidden_states, vocabulary_logits
 
 
@@ -76,13 +76,13 @@ class TransformersEngine:
 
         files = read_adapter(adapter.path, self._shapes)
         try:
-            config = peft.PeftConfig.from_peft_type(**{**files.config, "inference_mode": True})
-        except (TypeError, ValueError) as error:
-            raise DamagedAdapterError(f"{adapter.path}: {error}; train the adapter again") from None
-        wrapped = peft.PeftModel(self._base.model, for_plain_modules(config), adapter_name="default")
+            config = read_lora_config(files.config)
+        except ValueError as error:
+            raise DamagedAdapterError(f"{adapter.path}: {error}") from None
+        wrapped = peft.PeftModel(self._base.model, config, adapter_name="default")
         try:
             peft.set_peft_model_state_dict(wrapped, dict(files.weights))
             wrapped.eval()
             yield wrapped
         finally:
-            wrapped.unload()
+            unwrap(wrapped)
