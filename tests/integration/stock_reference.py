@@ -1,4 +1,5 @@
-"""What stock transformers, GPTQModel and peft say, to compare Nonet with. Run by the Python of the stack `cpu`.
+"""What stock transformers, GPTQModel and peft say, to compare Nonet with. Run by the Python of the stack `cpu`;
+`loss` also by that of `volta-cpu`.
 
 stock_reference.py logprobs BASE ADAPTER ROWS PROMPT  → log-probabilities by question id, a plain loop over whole logits
 stock_reference.py loss BASE                          → Nonet's loss and gradients beside the ordinary ones
@@ -60,12 +61,14 @@ def logprobs(base: str, adapter: str, rows: str, prompt: str) -> dict[str, list[
 
 
 def loss(base: str) -> dict[str, float]:
-    """Largest differences of loss and gradients on batches of one and of three, padded."""
+    """Largest differences of loss and gradients on batches of one and of three, padded; Nonet's with activations
+    computed again in the backward pass, as on a GPU.
+    """
     import torch
 
     from nonet.base import load_base
     from nonet.recipe import Recipe
-    from nonet.training import Lesson, answer_loss, fresh_adapter
+    from nonet.training import Lesson, answer_loss, fresh_adapter, recompute_activations
 
     torch.set_num_threads(1)
     wrapped = fresh_adapter(load_base(base, "cpu").model, Recipe())
@@ -80,7 +83,9 @@ def loss(base: str) -> dict[str, float]:
     ]
     worst = {"loss": 0.0, "gradient": 0.0}
     for batch in (lessons[:1], lessons):
+        recompute_activations(wrapped.get_base_model())
         own, own_gradients = measured(wrapped, lambda batch=batch: answer_loss(wrapped, batch, "cpu"))
+        wrapped.get_base_model().gradient_checkpointing_disable()
         plain, plain_gradients = measured(wrapped, lambda batch=batch: ordinary_loss(wrapped, batch))
         worst["loss"] = max(worst["loss"], abs(own - plain))
         for name, gradient in plain_gradients.items():

@@ -27,6 +27,7 @@ from tests.integration.compute_rig import (
     write_examples,
     write_rows,
 )
+from tests.integration.near_ties import compared
 from tests.integration.test_engines import (
     DAMAGES,
     Trained,
@@ -92,27 +93,13 @@ def test_same_letters_as_transformers_but_for_near_ties(
 ) -> None:
     events = rig.order(vllm_order(given.adapters, given.rows, ROWS), seconds=200)
     cast = ballots(events)
-    assert cast.keys() == given.cast.keys()
-    ties, other, worst = [], [], 0.0
-    for name, expected in given.cast.items():
-        assert [ballot["q"] for ballot in cast[name]] == [ballot["q"] for ballot in expected]
-        for own, ballot in zip(cast[name], expected, strict=True):
-            logprobs = ballot["logprobs"]
-            assert isinstance(logprobs, list)
-            worst = max(worst, *(abs(a - b) for a, b in zip(own["logprobs"], logprobs, strict=True)))
-            first, second = sorted(logprobs, reverse=True)[:2]
-            line = f"{name} {ballot['q']}: {ballot['letter']} and {own['letter']}, gap {first - second:.4f}"
-            if first - second < NEAR_TIE:
-                ties.append(line)
-            elif own["letter"] != ballot["letter"]:
-                other.append(line)
+    found = compared(given.cast, cast, NEAR_TIE)
     with capsys.disabled():
-        print(f"\nvLLM and transformers: {sum(map(len, cast.values()))} answers, at most {worst:.6f} apart; near ties:")
-        print("\n".join(ties) or "none", end=" ")
+        print(found.told("vLLM and transformers"), end="")
     assert len({tuple(ballot["letter"] for ballot in cast[name]) for name in cast}) == len(cast), "adapters differ"
     assert len({ballot["letter"] for ballot in cast["official"]}) > 2, "an adapter's answers differ"
-    assert not other, other
-    assert worst < APART
+    assert not found.other, found.other
+    assert found.apart < APART
 
 
 def test_each_prompt_is_answered_by_its_own_adapter(rig: ComputeRig, given: Given) -> None:
