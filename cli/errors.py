@@ -8,6 +8,7 @@ import redis
 from kombu.exceptions import OperationalError
 
 from cli.exit_codes import ExitCode
+from config.flower_login import FlowerSettings
 from config.settings import NoFleetError, NoStackError
 from nonet.defect import DefectsError
 from nonet.fingerprint import NoBaseError
@@ -66,7 +67,12 @@ def _settings_text(error: pydantic.ValidationError) -> str:
     """Each wrong setting as `NONET_THREADS: …`; secrets are not shown."""
     lines = []
     for found in error.errors(include_url=False):
-        name = "NONET_" + "_".join(str(part) for part in found["loc"]).upper()
-        shown = "" if "redis" in name.lower() or "auth" in name.lower() else f" (found {found['input']!r})"
+        if not found["loc"]:  # of several settings together; what was found holds all of them, secrets too
+            lines.append(found["msg"].removeprefix("Value error, "))
+            continue
+        prefix = "NONET_FLOWER_" if error.title == FlowerSettings.__name__ else "NONET_"
+        name = prefix + "_".join(str(part) for part in found["loc"]).upper()
+        secret = any(part in name for part in ("REDIS_URL", "AUTH", "SECRET", "WEBHOOK"))
+        shown = "" if secret else f" (found {found['input']!r})"
         lines.append(f"{name}: {found['msg']}{shown}")
     return "\n".join(lines)

@@ -28,7 +28,7 @@ _BEAT = 0.5
 
 
 @contextmanager
-def fleet_up(session: Session, *, workers: int, flower: bool) -> Iterator[Fleet]:
+def fleet_up(session: Session, *, workers: int, flower: bool, metrics: bool = False) -> Iterator[Fleet]:
     """The fleet on this machine for the length of a with block; SIGTERM and SIGHUP end it as Ctrl-C does.
 
     Raises FleetRunsError where one is up on this home, NoRedisError.
@@ -36,13 +36,12 @@ def fleet_up(session: Session, *, workers: int, flower: bool) -> Iterator[Fleet]
     settings = session.settings
     if flower:
         checked(FlowerSettings())
-        if settings.flower_port and not _is_free(settings.flower_port):
-            port = free_port()
-            click.echo(f"port {settings.flower_port} is taken: Flower listens on {port}", err=True)
-            settings = settings.model_copy(update={"flower_port": port})
+        settings = _with_free_port(settings, "flower_port", "Flower listens")
+    if metrics:
+        settings = _with_free_port(settings, "metrics_port", "metrics are served")
     with (
         _interrupted_by(signal.SIGINT, signal.SIGTERM, signal.SIGHUP),
-        Fleet(settings, workers=workers, flower=flower) as fleet,
+        Fleet(settings, workers=workers, flower=flower, metrics=metrics) as fleet,
     ):
         try:
             yield fleet
@@ -64,6 +63,16 @@ def _interrupted_by(*numbers: signal.Signals) -> Iterator[None]:
             signal.signal(number, old)
 
 
+def _with_free_port(settings: Settings, name: str, what: str) -> Settings:
+    """`settings` with another port under `name` where that one is taken; says so."""
+    wanted: int = getattr(settings, name)
+    if not wanted or _is_free(wanted):
+        return settings
+    port = free_port()
+    click.echo(f"port {wanted} is taken: {what} on {port}", err=True)
+    return settings.model_copy(update={name: port})
+
+
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
@@ -74,6 +83,8 @@ def places(fleet: Fleet, settings: Settings) -> Iterator[str]:
     if fleet.flower_url:
         open_to = "" if FlowerSettings().has_login() else "  (no login: who is on this machine may look)"
         yield f"Flower  {fleet.flower_url}{open_to}"
+    if fleet.metrics_url:
+        yield f"metrics {fleet.metrics_url}"
     yield f"home    {settings.storage_home.store.url}"
     yield f"logs    {fleet.logs}"
 
@@ -81,15 +92,16 @@ def places(fleet: Fleet, settings: Settings) -> Iterator[str]:
 @click.command()
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="workers that compute")
 @click.option("--flower/--no-flower", default=True, help="Flower too [default: yes]")
+@click.option("--metrics/--no-metrics", default=True, help="metrics for Prometheus too [default: yes]")
 @click.pass_obj
-def up(session: Session, workers: int, flower: bool) -> None:
-    """Run the whole fleet on this machine until Ctrl-C: Redis, scheduler, workers, Flower.
+def up(session: Session, workers: int, flower: bool, metrics: bool) -> None:
+    """Run the whole fleet on this machine until Ctrl-C: Redis, scheduler, workers, Flower, metrics.
 
     Redis listens on loopback with a password and keeps its queues; with NONET_REDIS_URL that Redis is used instead.
     What ends by itself is started again. Ctrl-C drains: trainings write a checkpoint and resume at the next start.
     """
     try:
-        with fleet_up(session, workers=workers, flower=flower) as fleet:
+        with fleet_up(session, workers=workers, flower=flower, metrics=metrics) as fleet:
             for line in places(fleet, session.settings):
                 click.echo(line)
             click.echo("Ctrl-C ends all of it")
@@ -155,6 +167,25 @@ def flower(session: Session, port: int | None, address: str | None) -> None:
     url = session.redis_url()
     _log_to_stderr()
     run_flower(make_app(url), given, settings.flower_port if port is None else port, session.home.fleet)
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), help="[NONET_METRICS_PORT; default: 5556]")
+@click.option("--address", help="where it listens [NONET_METRICS_ADDRESS; default: 127.0.0.1]")
+@click.pass_obj
+def metrics(session: Session, port: int | None, address: str | None) -> None:
+    """Serve the fleet's metrics to Prometheus until Ctrl-C.
+
+    One process for a fleet is enough; it keeps nothing. It asks for no login: on another address than loopback let
+    only Prometheus reach it.
+    """
+    from scheduler.exporter import run_exporter
+
+    settings = session.settings
+    session.redis_url()
+    _log_to_stderr()
+    where = settings.metrics_address if address is None else address
+    run_exporter(settings, where, settings.metrics_port if port is None else port)
 
 
 def checked(settings: FlowerSettings) -> FlowerSettings:

@@ -30,6 +30,7 @@ COMMANDS = {
     "worker": ("cli.fleet", "one worker"),
     "scheduler": ("cli.fleet", "one scheduler"),
     "flower": ("cli.fleet", "Flower on this fleet"),
+    "metrics": ("cli.fleet", "the fleet's metrics, for Prometheus"),
     "doctor": ("cli.doctor", "check this machine and the fleet"),
 }
 """Every command with its module (imported when it is called) and what it does."""

@@ -34,6 +34,17 @@ def worker_name(worker: str) -> str:
     return f"nonet:worker:{worker}"
 
 
+VITALS = "nonet:vitals:"
+"""Redis keys under which living processes tell what they are (tasks.vitals)."""
+SENT_AT = "nonet_sent_at"
+"""Header of a message: when it was enqueued, in seconds since 1970 on Redis's clock."""
+
+
+def vitals_name(role: str, name: str) -> str:
+    """Redis key of the vital signs of one process."""
+    return f"{VITALS}{role}:{name}"
+
+
 def lease_name(key: str) -> str:
     """Redis key of the lease on an artifact key."""
     return f"nonet:lease:{key}"

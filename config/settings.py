@@ -6,9 +6,10 @@ import socket
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ByteSize, Field, SecretStr, field_validator, model_validator
+from pydantic import ByteSize, Field, FilePath, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from config.redis_url import with_tls
 from nonet.home import Home
 from nonet.stores.address import FORMS, home_at
 
@@ -20,6 +21,9 @@ class Settings(BaseSettings):
 
     home: str = Field(".nonet", description=f"shared storage: {FORMS}")
     redis_url: SecretStr | None = Field(None, description="redis://… of the fleet; default: the one of `nonet up`")
+    redis_ca: FilePath | None = Field(None, description="CA of a rediss:// Redis; default: the system's")
+    redis_cert: FilePath | None = Field(None, description="certificate that a rediss:// Redis asks this process for")
+    redis_key: FilePath | None = Field(None, description="private key of NONET_REDIS_CERT")
     stacks: Path = Field(Path(".stacks"), description="folder with one Python environment a stack")
     train_stack: str = Field("cpu", description="stack that trains")
     transformers_stack: str = Field("cpu", description="stack of the transformers engine")
@@ -38,6 +42,8 @@ class Settings(BaseSettings):
     failure_limit: int = Field(3, ge=1, description="failed attempts at one key before it is set aside")
     window: int = Field(16, ge=1, description="messages that wait in one queue at most")
     heartbeat_file: Path | None = Field(None, description="file that a worker or scheduler touches while it is well")
+    metrics_port: int = Field(5556, ge=0, le=65535, description="port of the metrics for Prometheus")
+    metrics_address: str = Field("127.0.0.1", description="where the metrics are served; they ask for no login")
     flower_port: int = Field(5555, ge=0, le=65535, description="port of Flower on loopback")
 
     @field_validator("home", mode="before")
@@ -61,7 +67,7 @@ class Settings(BaseSettings):
     def redis(self) -> str:
         """URL of the fleet's Redis; raises NoFleetError when there is none to be known."""
         if self.redis_url is not None:
-            return self.redis_url.get_secret_value()
+            return self._with_tls(self.redis_url.get_secret_value())
         try:
             return self.redis_url_file.read_text().strip()
         except FileNotFoundError:
@@ -69,6 +75,15 @@ class Settings(BaseSettings):
                 f"no fleet: NONET_REDIS_URL is not set and {self.redis_url_file} does not exist; "
                 "start one with `nonet up`, or set NONET_REDIS_URL to the fleet's Redis"
             ) from None
+
+    def _with_tls(self, url: str) -> str:
+        return with_tls(url, self.redis_ca, self.redis_cert, self.redis_key)
+
+    @model_validator(mode="after")
+    def _tls_has_a_server(self) -> Settings:
+        if self.redis_url is not None:
+            self._with_tls(self.redis_url.get_secret_value())
+        return self
 
     @property
     def redis_url_file(self) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import redis
 from celery import Celery
 
-from config.queues import sent_name
+from config.queues import SENT_AT, sent_name
 from scheduler.reconcile import Message
 from tasks.line import Line
 
@@ -19,7 +19,9 @@ def dispatch(app: Celery, line: Line, client: redis.Redis, message: Message, mar
     marks = client.pipeline(transaction=False)
     for key in message.keys:
         marks.set(sent_name(key), "1", nx=True, px=int(mark_seconds * 1000))
-    keys = [key for key, mine in zip(message.keys, marks.execute(), strict=True) if mine]
+    marks.time()
+    *won, (seconds, microseconds) = marks.execute()
+    keys = [key for key, mine in zip(message.keys, won, strict=True) if mine]
     if not keys:
         return False
     kwargs: dict[str, object] = {"run": message.run, "keys": keys}
@@ -30,6 +32,7 @@ def dispatch(app: Celery, line: Line, client: redis.Redis, message: Message, mar
             message.task,
             kwargs=kwargs,
             queue=message.queue.value,
+            headers={SENT_AT: seconds + microseconds / 1e6},
             argsrepr=f"({message.label})",
             kwargsrepr=repr(kwargs),
             producer=app.amqp.Producer(connection, auto_declare=False),

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import redis
 
-from config.queues import EPOCH_MARK, SETTLING, Queue, lease_name
+from config.queues import EPOCH_MARK, SENT_AT, SETTLING, Queue, lease_name
 
 FULL = 0.99
 """Share of Redis's maxmemory from which on it counts as full: what is freed is taken again at once."""
@@ -52,6 +52,13 @@ class RedisInFlight:
         """Messages that wait, by queue."""
         return {queue: int(self._client.llen(queue.value)) for queue in Queue}
 
+    def oldest(self) -> dict[Queue, float]:
+        """Seconds for which the first message of each queue has waited; 0 where none waits, or does not say."""
+        now, microseconds = self._client.time()
+        firsts = {queue: self._client.lindex(queue.value, -1) for queue in Queue}  # kombu pushes left, pops right
+        sent = {queue: message_sent(first) if first is not None else None for queue, first in firsts.items()}
+        return {q: 0.0 if at is None else max(0.0, now + microseconds / 1e6 - at) for q, at in sent.items()}
+
     def leased(self, keys: Iterable[str]) -> frozenset[str]:
         keys = tuple(keys)
         held = self._client.mget([lease_name(key) for key in keys]) if keys else []
@@ -72,6 +79,10 @@ class RedisInFlight:
             self._client.set(SETTLING, "1", px=self._lease_milliseconds)
             self._client.set(EPOCH_MARK, life)
             self._doubted = False
+        return self.is_settling()
+
+    def is_settling(self) -> bool:
+        """Whether a scheduler has found Redis to be settling; a look that marks nothing."""
         return bool(self._client.exists(SETTLING))
 
     def doubt(self) -> None:
@@ -90,6 +101,14 @@ class UnknownInFlight:
 
     def settling(self) -> bool:
         return False
+
+
+def message_sent(message: bytes | str) -> float | None:
+    """When a Celery message on a Redis list was enqueued, on Redis's clock; None where it does not say so."""
+    try:
+        return float(json.loads(message)["headers"][SENT_AT])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def message_keys(message: bytes | str) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
 import signal
 import threading
 import time
@@ -30,11 +31,12 @@ from scheduler.state import Phase, RunState, StateReader
 from scheduler.tidy import tidy
 from tasks.app import make_app
 from tasks.context import connect
+from tasks.lease import EXPIRED
 from tasks.line import Line
+from tasks.vitals import Vitals
 from tasks.wake import wait_for_wake
 
 log = logging.getLogger("nonet.scheduler")
-LOST = "its worker is gone: the lease ran out before the work was done"
 
 
 class Scheduler:
@@ -85,8 +87,8 @@ class Scheduler:
         decision = reconcile(state, self._in_flight.waiting(), self._settings.window, resting)
         lost = () if decision.lost and self._in_flight.settling() else decision.lost  # Redis may have died since
         for key, epoch in lost:
-            if self._attempts.end(key, epoch, Outcome.LOST, ErrorClass.WORKER_LOST, LOST):
-                log.warning("run %s: attempt %d at %s: %s", plan.run, epoch, key[:12], LOST)
+            if self._attempts.end(key, epoch, Outcome.LOST, ErrorClass.WORKER_LOST, EXPIRED):
+                log.warning("run %s: attempt %d at %s: %s", plan.run, epoch, key[:12], EXPIRED)
                 self._client.delete(sent_name(key))  # the mark of the message that the lost worker took
         sent = sum(self._dispatch(message) for message in decision.messages)
         if lost:
@@ -148,6 +150,8 @@ def run_scheduler(settings: Settings) -> None:
     client = connect(url)
     scheduler = Scheduler(settings, client, make_app(url))
     log.info("scheduler on %s", settings.storage_home.store.url)
+    vitals = Vitals(client, "scheduler", f"{os.getpid()}@{settings.host}", dict)
+    vitals.start()
     trouble: str | None = None
     with suppress(SystemExit):
         while not stop.is_set():

@@ -8,6 +8,7 @@ twice.
 from __future__ import annotations
 
 from celery import Celery
+from kombu.utils.url import parse_url
 
 from config.queues import INFER_TASK, QUEUE_OF, TRAIN_TASK, VOTE_TASK
 from tasks.context import SOCKET_SECONDS
@@ -24,6 +25,9 @@ def make_app(redis_url: str) -> Celery:
     """A Celery app on the Redis at `redis_url` with Nonet's tasks registered."""
     harden()
     app = Celery("nonet", broker=redis_url, set_as_current=False)
+    tls = parse_url(redis_url).get("ssl")
+    if tls:  # kombu has it from the URL, Flower's page of queues asks the configuration
+        app.conf.broker_use_ssl = tls
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",

@@ -22,7 +22,7 @@ from nonet.policy import Judgement, Standing, judge
 from nonet.storage import DamagedError, DamagedInputError, Published
 from tasks.context import TaskContext
 from tasks.failure import WorkFailedError
-from tasks.lease import Leases
+from tasks.lease import TAKEN_OVER, Leases
 from tasks.port import ComputeError, Stop, StoppedError
 from tasks.waiting import when_stored
 from tasks.wake import wake
@@ -37,7 +37,6 @@ class Unit:
     name: str
 
 
-_TAKEN_OVER = "its lease was free and another worker took the work over"
 _NOT_PUBLISHED = {
     Published.STALE: "a newer attempt has begun, or this one was given up for lost",
     Published.ALREADY: "another attempt committed first",
@@ -173,7 +172,7 @@ class Claim:
         if standing.standing is Standing.EXHAUSTED:
             return "failed for good"
         if standing.standing is Standing.OPEN and standing.last is not None:
-            context.attempts.end(unit.key, standing.last.epoch, Outcome.LOST, ErrorClass.WORKER_LOST, _TAKEN_OVER)
+            context.attempts.end(unit.key, standing.last.epoch, Outcome.LOST, ErrorClass.WORKER_LOST, TAKEN_OVER)
         first = next(iter(self.attempts.values()), None)
         epoch = context.attempts.latest(unit.key) + 1
         log = context.home.root / first.log if first else context.home.log(unit.key, epoch)

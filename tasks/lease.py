@@ -14,7 +14,14 @@ from contextlib import suppress
 import redis
 
 from config.queues import lease_name
+from tasks.port import Stop
 
+EXPIRED = "its worker is gone: the lease ran out before the work was done"
+"""What the scheduler writes of an attempt whose lease ran out."""
+TAKEN_OVER = "its lease was free and another worker took the work over"
+"""What the next holder writes of an attempt that an earlier one left open."""
+LEASE_LOSSES = frozenset((EXPIRED, TAKEN_OVER, Stop.LEASE_LOST.value))
+"""How attempts say that they lost their lease (the last: written by the holder itself)."""
 _RENEW = """
 local holder = redis.call('GET', KEYS[1])
 if holder == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) return 1 end

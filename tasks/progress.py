@@ -12,6 +12,7 @@ from celery import Task
 
 from nonet.duration import duration
 from tasks.context import TaskContext
+from tasks.pace import Pace
 
 PROGRESS_EVENT = "task-progress"
 """Celery event that Flower shows as the state PROGRESS of the task, its text in the result column."""
@@ -26,6 +27,7 @@ class Progress:
         self._task = task
         self._context = context
         self._keys = tuple(keys)
+        self._pace = Pace()
         self._last = 0.0
         self._written = 0.0
         self._unheard_until = 0.0
@@ -33,10 +35,11 @@ class Progress:
     def report(self, event: Mapping[str, Any]) -> None:
         """Pass on a `progress` event of the compute process."""
         now = time.monotonic()
+        rates = self._pace.rates(event, now)
         if now - self._last < 1.0:
             return
         self._last = now
-        record = {k: v for k, v in event.items() if k not in ("event", "id")}
+        record = {k: v for k, v in event.items() if k not in ("event", "id")} | rates
         home = self._context.home
         if now - self._written >= home.store.look_seconds:
             self._written = now

@@ -23,8 +23,8 @@ from config.settings import Settings
 from nonet.attempt import ErrorClass
 from tasks.port import ComputeError, Event, Stop, StoppedError
 
-_SECRETS = ("NONET_REDIS_URL",)
-"""What the compute process has no business with."""
+_SECRETS = ("NONET_REDIS_", "NONET_FLOWER_", "NONET_WEBHOOK_")
+"""How the names of settings begin that the compute process has no business with."""
 
 
 class ComputeSupervisor:
@@ -42,6 +42,12 @@ class ComputeSupervisor:
     def draining(self) -> bool:
         """Whether this worker was asked to stop."""
         return self._draining()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the living compute process."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
 
     def execute(
         self,
@@ -215,7 +221,7 @@ def _limit_memory(pid: int, limit: int | None) -> None:
 
 def _environment(settings: Settings) -> dict[str, str]:
     """The worker's environment without its secrets, and with the thread counts that keep results the same."""
-    environment = {k: v for k, v in os.environ.items() if k not in _SECRETS}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(_SECRETS)}
     threads = str(settings.threads)
     root = str(Path(__file__).resolve().parent.parent)
     environment |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1"}

@@ -44,7 +44,7 @@ class _Child:
 class Fleet:
     """Everything on this machine: `with Fleet(settings, workers=2) as fleet: …`."""
 
-    def __init__(self, settings: Settings, *, workers: int = 1, flower: bool = True) -> None:
+    def __init__(self, settings: Settings, *, workers: int = 1, flower: bool = True, metrics: bool = False) -> None:
         self._settings = settings
         self._folder = settings.storage_home.fleet
         self._redis: subprocess.Popen[bytes] | None = None
@@ -52,10 +52,15 @@ class Fleet:
         self._children: list[_Child] = []
         self._workers = workers
         self._flower_port = (settings.flower_port or free_port()) if flower else None
+        self._metrics_port = (settings.metrics_port or free_port()) if metrics else None
 
     @property
     def flower_url(self) -> str | None:
         return f"http://127.0.0.1:{self._flower_port}" if self._flower_port else None
+
+    @property
+    def metrics_url(self) -> str | None:
+        return f"http://127.0.0.1:{self._metrics_port}/metrics" if self._metrics_port else None
 
     @property
     def logs(self) -> Path:
@@ -83,6 +88,8 @@ class Fleet:
             self._add(f"worker-{index}", ["worker", "--name", f"compute{index}", "--queues", queues])
         if self._flower_port:
             self._add("flower", ["flower", "--port", str(self._flower_port)])
+        if self._metrics_port:
+            self._add("metrics", ["metrics", "--port", str(self._metrics_port)])
 
     def watch_once(self) -> tuple[str, ...]:
         """Start again what has ended; returns the names of those children."""

@@ -25,7 +25,9 @@ from tasks.announcement import RENEW_SECONDS, announce, withdraw
 from tasks.app import make_app
 from tasks.context import SOCKET_SECONDS, TaskContext, attach, connect
 from tasks.line import Line
+from tasks.vitals import Vitals
 from workers.compute import ComputeSupervisor
+from workers.gpu_memory import memory_signs
 from workers.hardware import capacity_of
 
 _ANNOUNCING_SECONDS = 2.0
@@ -36,7 +38,7 @@ def run_worker(settings: Settings, *, name: str, queues: Sequence[Queue]) -> Non
     """Work until told to stop: SIGTERM drains (checkpoint, give the work back), a second SIGTERM or SIGQUIT ends."""
     app = make_app(settings.redis())
     hostname = f"{name}@{settings.host}"
-    _bind(app, settings, hostname)
+    _bind(app, settings, hostname, queues)
     _announce(settings, hostname, queues)
     app.worker_main(
         [
@@ -75,7 +77,7 @@ def _announce(settings: Settings, worker: str, queues: Sequence[Queue]) -> None:
     signals.worker_shutdown.connect(on_shutdown, weak=False)
 
 
-def _bind(app: Celery, settings: Settings, hostname: str) -> None:
+def _bind(app: Celery, settings: Settings, hostname: str, queues: Sequence[Queue]) -> None:
     """Give every pool process its surroundings, and tell it when the worker is to stop."""
     drain = multiprocessing.Event()
     supervisors: list[ComputeSupervisor] = []
@@ -88,6 +90,10 @@ def _bind(app: Celery, settings: Settings, hostname: str) -> None:
         client = connect(settings.redis(), min(SOCKET_SECONDS, settings.lease_seconds / 3))
         storage, attempts = Storage(home), Attempts(home)
         attach(app, TaskContext(settings, home, storage, attempts, client, supervisor, hostname, Line(app)))
+        taken = [queue.value for queue in queues]
+        Vitals(
+            client, "worker", hostname, lambda: {"queues": taken, **memory_signs(settings.device, supervisor.pid)}
+        ).start()
 
     def on_process_shutdown(**_: Any) -> None:
         for supervisor in supervisors:

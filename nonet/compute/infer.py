@@ -33,8 +33,11 @@ def carry_out(order: InferOrder, warm: Warm, telling: Telling) -> dict[str, Any]
     asks, cut = _asks(order, problems, tokenizer)
     reply = Reply(order.prompt.answer, order.max_tokens)
 
+    each = sum(len(ask.ids) for ask in asks) / max(1, len(asks))
+
     def answered(done: int) -> None:
-        telling.progress("answering", last=done == total, done=done, total=total)
+        tokens = round(done * each)  # of prompts; a reply is one token or a few
+        telling.progress("answering", last=done == total, done=done, total=total, questions=done, tokens=tokens)
         telling.stop_here(done)
 
     answered(0)

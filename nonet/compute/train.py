@@ -21,7 +21,7 @@ from nonet.engines.adapter_files import CONFIG, WEIGHTS
 from nonet.mix import Example, read_examples
 from nonet.stack import linear_layers, unwrap, versions
 from nonet.tokens import prompt_ids, reply_ids
-from nonet.training import Course, Lesson, Trained, Watch, fresh_adapter, recompute_activations, train
+from nonet.training import Course, Lesson, Trained, Watch, batches, fresh_adapter, recompute_activations, train
 
 LOSSES = "losses.json"
 AVERAGED = 20
@@ -41,7 +41,7 @@ def carry_out(order: TrainOrder, warm: Warm, telling: Telling) -> dict[str, Any]
         recompute_activations(base.model)
     try:
         made_by = {"layers": linear_layers(wrapped), "versions": versions()}
-        trained = train(wrapped, course, _watch(telling))
+        trained = train(wrapped, course, _watch(telling, tokens_by_step(course)))
         if trained.drained:
             raise DrainedError(trained.step)
         _write_adapter(wrapped, Path(order.out), trained.losses)
@@ -91,7 +91,17 @@ def _identity(order: TrainOrder, examples: Sequence[Example]) -> str:
     return hashlib.sha256(json.dumps(inputs, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
 
 
-def _watch(telling: Telling) -> Watch:
+def tokens_by_step(course: Course) -> tuple[int, ...]:
+    """How many tokens, of prompts and replies, the first n steps of the course see, for each n from 0."""
+    sizes = [len(lesson.ids) + len(lesson.reply) for lesson in course.lessons]
+    seen = [0]
+    for epoch in range(course.recipe.epochs):
+        for chosen in batches(len(sizes), course.recipe, epoch):
+            seen.append(seen[-1] + sum(sizes[position] for position in chosen))
+    return tuple(seen)
+
+
+def _watch(telling: Telling, tokens: Sequence[int]) -> Watch:
     def step(done: int, steps: int, losses: Losses, seconds_left: float) -> None:
         telling.progress(
             "training",
@@ -100,6 +110,7 @@ def _watch(telling: Telling) -> Watch:
             steps=steps,
             loss=round(mean_loss(losses), 4),
             seconds_left=round(seconds_left, 1),
+            tokens=tokens[done],
         )
 
     return Watch(

@@ -62,7 +62,8 @@ def infer_paced(order: InferOrder, _warm: object, telling: Telling) -> dict[str,
     held = bytearray(int(os.environ.get("NONET_PACE_MEMORY", "0")) * len(order.adapters))
     poison, _, poisoned = os.environ.get("NONET_PACE_POISON", "").partition("@")
     for index, adapter in enumerate(order.adapters):
-        telling.progress("answering", last=True, done=index, total=len(order.adapters))
+        done = {"done": index * len(questions), "total": len(order.adapters) * len(questions)}
+        telling.progress("answering", last=True, questions=done["done"], **done)
         _hold("answering", telling, index)
         if poison in {q.problem_id for q in questions} and poisoned in ("", adapter.name):
             os._exit(SEGMENTATION_FAULT)
