@@ -45,6 +45,11 @@ def vitals_name(role: str, name: str) -> str:
     return f"{VITALS}{role}:{name}"
 
 
+def telling_name(ending: str) -> str:
+    """Redis key of the scheduler that tells a webhook of an end of a run at this moment."""
+    return f"nonet:telling:{ending}"
+
+
 def lease_name(key: str) -> str:
     """Redis key of the lease on an artifact key."""
     return f"nonet:lease:{key}"

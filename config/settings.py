@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     failure_limit: int = Field(3, ge=1, description="failed attempts at one key before it is set aside")
     window: int = Field(16, ge=1, description="messages that wait in one queue at most")
     heartbeat_file: Path | None = Field(None, description="file that a worker or scheduler touches while it is well")
+    webhook_url: SecretStr | None = Field(None, description="http(s)://… that schedulers tell of each end of a run")
     metrics_port: int = Field(5556, ge=0, le=65535, description="port of the metrics for Prometheus")
     metrics_address: str = Field("127.0.0.1", description="where the metrics are served; they ask for no login")
     flower_port: int = Field(5555, ge=0, le=65535, description="port of Flower on loopback")
@@ -50,6 +51,13 @@ class Settings(BaseSettings):
     @classmethod
     def _address(cls, home: object) -> object:
         return str(home) if isinstance(home, Path) else home
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _on_the_web(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("a webhook begins with http:// or https://")
+        return url
 
     @model_validator(mode="after")
     def _known(self) -> Settings:

@@ -66,6 +66,10 @@ class Home:
         """What the run scored against gold, once somebody had gold."""
         return self.run(run) / "score.json"
 
+    def notice(self, run: str, ending: str) -> Path:
+        """What a webhook was told of one end of the run, once it was."""
+        return self.run(run) / "notices" / f"{checked_name(ending)}.json"
+
     def report(self, run: str) -> Path:
         return self.run(run) / "report.html"
 

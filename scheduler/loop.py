@@ -25,6 +25,7 @@ from nonet.plan import Plan, plan_from_json
 from nonet.storage import Storage
 from scheduler.dispatch import dispatch
 from scheduler.inflight import RedisInFlight
+from scheduler.notify import Notifier
 from scheduler.reconcile import Message, reconcile
 from scheduler.rest import Rests
 from scheduler.state import Phase, RunState, StateReader
@@ -53,6 +54,8 @@ class Scheduler:
         self._in_flight = RedisInFlight(client, settings.lease_seconds)
         self._reader = StateReader(self._storage, self._attempts, self._in_flight, settings.failure_limit)
         self._rests = Rests()
+        url = settings.webhook_url
+        self._notifier = Notifier(url.get_secret_value(), self._storage, client) if url is not None else None
         self._phases: dict[str, Phase] = {}
         self._untidy: set[str] = set()
         self._reported: dict[str, str] = {}
@@ -83,6 +86,9 @@ class Scheduler:
             self._untidy.add(plan.run)
         if plan.run in self._untidy and state.phase is not Phase.RUNNING:
             self._tidy(state)
+        if self._notifier is not None:
+            with suppress(OSError, KeyError):  # at the next tick, then: nothing waits for it
+                self._notifier.tell(state)
         resting = self._rests.resting(state.units, time.monotonic())
         decision = reconcile(state, self._in_flight.waiting(), self._settings.window, resting)
         lost = () if decision.lost and self._in_flight.settling() else decision.lost  # Redis may have died since
