@@ -65,7 +65,7 @@ def quantised_model(path: str, device: str, dtype: str) -> Any:
             **dtype_argument(getattr(torch, dtype)),
         )
     if is_volta():
-        _let_gradients_through(model)
+        keep_gradients(model)
     return model
 
 
@@ -156,7 +156,7 @@ def unwrap(wrapped: Any) -> None:
     del model.peft_config
 
 
-def _let_gradients_through(model: Any) -> None:
+def keep_gradients(model: Any) -> None:
     """Keep auto-gptq's layers from the CUDA kernel that they take for fewer than 128 rows.
 
     It leaves nothing for autograd: a short prompt's gradient would end, without a word, at the last layer. What is

@@ -41,8 +41,10 @@ RECIPE: dict[str, Any] = {"dropout": 0.1, "epochs": 1, "batch_size": 4, "checkpo
 QUESTIONS, STEPS = 64, 16
 ROWS = 12
 TEST = ROOT / "data" / "demo" / "test.jsonl"
-EXACT = 0.001
-"""Both stacks compute in float32 with the same weights: so far apart may log-probabilities and losses lie."""
+EXACT = 0.0001
+"""Both stacks compute in float32 with the same weights: so far apart may log-probabilities lie."""
+DRIFT = 0.001
+"""So far apart may losses lie, since roundings add up from step to step."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def test_it_learns_what_the_stack_cpu_learns(trained: Trained, cpu: ComputeRig, 
     assert len(own) == STEPS
     assert own[-1][1] < own[0][1] - 0.1, own
     apart = [abs(a[1] - b[1]) for a, b in zip(own, plain, strict=True)]
-    assert max(apart) < EXACT, apart
+    assert max(apart) < DRIFT, apart
 
 
 def test_loss_and_gradients_are_the_ordinary_ones() -> None:
