@@ -140,8 +140,8 @@ gpu-check: .venv/.dev .venv/.project .stacks/gpu/.installed .stacks/vllm-gpu/.in
 	@NONET_STACKS="$(CURDIR)/.stacks" $(BIN)/python -m tests.gpu.check --home "$$(mktemp -d)/home" $(ARGS)
 
 .PHONY: bench
-bench: .venv/.project .stacks/cpu/.installed ## the benchmarks: ratios measured side by side in one run
-	@for b in bench/[a-z]*.py; do echo "== $$b"; NONET_STACKS="$(CURDIR)/.stacks" $(BIN)/python "$$b" $(ARGS); done
+bench: .venv/.project .stacks/cpu/.installed ## what votes are worth, over several seeds (half an hour on an idle machine)
+	@NONET_STACKS="$(CURDIR)/.stacks" $(BIN)/python -m bench.ensemble $(ARGS)
 
 # ---------------------------------------------------------------- containers
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from nonet.ballot import Ballot, Ballots
 from nonet.crossfit import Estimate, estimate
+from nonet.greedy import BAGS, SEED
 from nonet.key import SCHEMA, digest
 from nonet.labelled import Labelled, labelled
 from nonet.plan import GOLD, Cell, Plan, QuestionSet, told_bases
@@ -129,7 +130,8 @@ def _manifest(
             "questions": len(verdicts),
             "rows": submission.count(b"\n"),
         },
-        "vote": {"key": key, "settings": _json(asdict(spec)), "voters": _voters(voters)},
+        "vote": {"key": key, "settings": _json(asdict(spec)), "voters": _voters(voters)}
+        | ({"greedy": {"bags": BAGS, "seed": SEED}} if spec.select == "greedy" else {}),
         "validation": validation.to_json(),
         "members": [
             {"name": m.name, "key": planned[m.name].key, "validation": m.validation}

@@ -1,4 +1,5 @@
-"""The README's commands run as they stand: each line after `$ ` in its console blocks, on the demo's home."""
+"""The commands of README and docs/ensemble.md run as they stand: each line after `$ ` in their console blocks, on the
+demo's home."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.timeout(1200)
 
 
 def console_commands() -> list[str]:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/ensemble.md"))
     blocks = re.findall(r"```console\n(.*?)```", text, re.S)
     return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
 

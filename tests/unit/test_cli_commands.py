@@ -286,6 +286,7 @@ def test_votes_by_other_methods_say_so_in_the_manifest(here: CliHome) -> None:
         1,
     )
     assert [voter["weight"] for voter in vote["voters"]] == [1.0]
+    assert vote["greedy"] == {"bags": 20, "seed": 0}
     assert voted["manifest"]["validation"]["naive"]["total"] == 4
     assert {pair["first"] for pair in voted["pairs"]} == {"the vote", "both", "gold"}
     soft = here.call("vote", "--method", "soft")
