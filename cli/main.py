@@ -24,6 +24,7 @@ COMMANDS = {
     "logs": ("cli.logs", "logs of a run's attempts"),
     "vote": ("cli.vote", "vote again with other settings, from the ballots at hand"),
     "score": ("cli.vote", "score a run against gold answers"),
+    "report": ("cli.report", "write a run's report: one HTML page with its figures"),
     "logbook": ("cli.logbook", "write log.xlsx again: every run's adapters and votes, by base"),
     "pseudo": ("cli.pseudo", "the vote's answers as labels for the next batch"),
     "up": ("cli.fleet", "the whole fleet on this machine, until Ctrl-C"),

@@ -101,6 +101,17 @@ class Storage:
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
+    def content(self, commit: Commit, name: str) -> bytes | None:
+        """A file of a commit, verified; None when it has none of that name, or a damaged one."""
+        stored = commit.files.get(name)
+        if stored is None:
+            return None
+        try:
+            self._verify(stored)
+            return self.path(stored).read_bytes()
+        except (ValueError, FileNotFoundError):
+            return None
+
     def set_aside(self, scope: str, key: str) -> None:
         """Move the commit record of `key` into quarantine; its files stay where they are for a look."""
         target = self.home.quarantine / f"{scope}.{key}.{uuid.uuid4().hex}.json"

@@ -8,8 +8,9 @@ from typing import Any
 from celery import Task
 
 from nonet.aggregation import Aggregation, aggregate, current_key, spec_of
-from nonet.attempt import ErrorClass
+from nonet.attempt import ErrorClass, Outcome
 from nonet.plan import VOTES, Plan
+from nonet.report.page import write_report
 from nonet.result import write_result
 from nonet.storage import DamagedError
 from nonet.vote import MissingBallotsError
@@ -35,6 +36,8 @@ def vote(self: Task, run: str, keys: list[str]) -> dict[str, str]:
             _decide(context, claim, open_unit, plan)
     if claim.outcomes.get(unit.name) == "already committed":
         _mend(context, plan)
+    if claim.outcomes.get(unit.name) == Outcome.COMMITTED.value:
+        _report(context, plan)
     return claim.receipt()
 
 
@@ -77,6 +80,15 @@ def _log(context: TaskContext) -> None:
         write_logbook(context.storage)
     except Exception as error:
         log.warning("log.xlsx could not be written: %s: %s; `nonet logbook` does it", type(error).__name__, error)
+
+
+def _report(context: TaskContext, plan: Plan) -> None:
+    """Write the report, after the commit: drawing it takes seconds and large libraries, and no vote may wait for it."""
+    try:
+        write_report(context.storage, context.attempts, plan)
+    except Exception as error:
+        place = f"the report of {plan.run} could not be written: {type(error).__name__}: {error}"
+        log.warning("%s; `nonet report %s` does it", place, plan.run)
 
 
 def body_of(result: Aggregation) -> dict[str, Any]:
