@@ -19,7 +19,10 @@ from cli.watch import follow_run
 from nonet.aggregation import spec_of
 from nonet.plan import Plan
 from nonet.problem import split_questions
+from nonet.report.page import write_report
 from nonet.results import floor_of, results_of
+from nonet.run_score import remember_score
+from nonet.workbook import write_logbook
 from scheduler.state import Phase
 from scheduler.submit import submit
 from workers.fleet import Fleet
@@ -96,4 +99,11 @@ def _show(session: Session, plan: Plan) -> None:
         click.echo(f"best single  validation {share(best.validation)}, test {share(best.test.accuracy)} ({best.name})")
     if floor is not None:
         click.echo(f"no model     always {floor.letter} {share(floor.commonest)}, chance {share(floor.chance)} (test)")
+    if found.vote_test is not None:
+        tested = {member.name: member.test for member in found.members if member.test is not None}
+        remember_score(session.storage, plan, gold, found.vote_test, tested)
+    write_logbook(session.storage)
+    write_report(session.storage, session.attempts, plan)
     click.echo(f"submission   {session.submission_place(plan)}")
+    click.echo(f"report       {session.store.place(session.home.report(plan.run))}")
+    click.echo(f"logbook      {session.store.place(session.home.logbook)}")

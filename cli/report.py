@@ -18,5 +18,6 @@ def report(session: Session, run: str | None) -> None:
     Each run writes it when it ends. Again after `nonet score`, it shows what is right and wrong; of a run that goes on
     or is blocked, it shows what there is.
     """
-    path = write_report(session.storage, session.attempts, session.plan(run))
-    click.echo(f"{path}: {path.stat().st_size / 1000:,.0f} kB")
+    plan = session.plan(run)
+    size = write_report(session.storage, session.attempts, plan)
+    click.echo(f"{session.store.place(session.home.report(plan.run))}: {size / 1000:,.0f} kB")

@@ -12,6 +12,7 @@ from typing import Any
 from nonet.home import Home
 from nonet.key import digest
 from nonet.plan import VOTES, Plan
+from nonet.run_score import vote_of
 from nonet.storage import DamagedError, Storage
 from nonet.stores.store import Stamp
 
@@ -24,17 +25,26 @@ def write_result(home: Home, plan: Plan, submission: bytes, manifest: Mapping[st
 
 
 def result_stands(storage: Storage, plan: Plan, key: str) -> bool:
-    """Whether the run's folder holds, to the byte, what the committed vote `key` made; raises OSError."""
+    """Whether the run's folder holds what the committed vote `key` made; raises OSError.
+
+    Another run may have committed the vote, since a key is of ballots and settings: then the two manifests differ in
+    names (of run, mixes, base), and what must agree is the vote and the submission.
+    """
     try:
         commit = storage.read(VOTES, key)
         manifest = json.loads(storage.store.read(storage.home.manifest(plan.run, plan.submission)))
         submission = storage.store.read(storage.home.submission(plan.run, plan.submission))
     except (DamagedError, FileNotFoundError, ValueError):
         return False
-    if commit is None or manifest != commit.body.get("manifest"):
+    if commit is None or not isinstance(manifest, dict):
         return False
-    wanted: str = manifest["submission"]["sha256"]
-    return digest(submission) == wanted
+    made = commit.body["manifest"]
+    same: bool = manifest == made
+    if made["run"] != plan.run:
+        found = (manifest.get("run"), vote_of(storage, plan), manifest.get("submission"))
+        same = found == (plan.run, key, made["submission"])
+    wanted: str = made["submission"]["sha256"]
+    return same and digest(submission) == wanted
 
 
 def result_stamp(storage: Storage, plan: Plan, key: str) -> Stamp | None:

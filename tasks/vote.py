@@ -34,9 +34,10 @@ def vote(self: Task, run: str, keys: list[str]) -> dict[str, str]:
     with claimed(context, run, [unit], 1) as claim:
         for open_unit in claim.open_units():
             _decide(context, claim, open_unit, plan)
-    if claim.outcomes.get(unit.name) == "already committed":
+    outcome = claim.outcomes.get(unit.name)
+    if outcome == "already committed":
         _mend(context, plan)
-    if claim.outcomes.get(unit.name) == Outcome.COMMITTED.value:
+    if outcome in ("already committed", Outcome.COMMITTED.value):
         _report(context, plan)
     return claim.receipt()
 
@@ -61,7 +62,9 @@ def _decide(context: TaskContext, claim: Claim, unit: Unit, plan: Plan) -> None:
 
 
 def _mend(context: TaskContext, plan: Plan) -> None:
-    """Write the result of a committed vote again: the run's folder lacks it, or holds it damaged."""
+    """Write the result of a committed vote again: the run's folder lacks it (another run committed the same vote), or
+    holds it damaged.
+    """
     try:
         result = aggregate(context.storage, plan, spec_of(plan))
     except (DamagedError, MissingBallotsError) as error:

@@ -107,7 +107,8 @@ class CliHome:
         return result
 
     def submit(self) -> Plan:
-        assert self.call("submit", str(self.batch)).exit_code == 0
+        done = self.call("submit", str(self.batch))
+        assert done.exit_code == 0, done.stderr
         (run,) = self.home.runs.iterdir()
         return plan_from_json((run / "plan.json").read_bytes())
 
@@ -131,16 +132,22 @@ class CliHome:
         ballots = [Ballot(q.id, letter, ()).to_json() for q in questions]
         self.storage.publish(cell.scope, cell.key, 1, body={"ballots": ballots, "shard": cell.shard.name})
 
-    def begin(self, key: str, log: str = "") -> int:
-        """Begin an attempt at `key` that logs `log`; returns its epoch."""
+    def begin(self, key: str, log: str = "", run: str = "hand") -> int:
+        """Begin an attempt at `key` for `run` that logs `log`; returns its epoch."""
         epoch = self.attempts.latest(key) + 1
         path = self.home.log(key, epoch)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(log)
-        assert self.attempts.begin(key, host="here", worker="w0@here", run="hand", log=path, group=1)
+        assert self.attempts.begin(key, host="here", worker="w0@here", run=run, log=path, group=1)
         return epoch
 
-    def fail(self, key: str, error_class: ErrorClass = ErrorClass.BAD_INPUT, error: str = "it cannot be") -> None:
-        """One failed attempt at `key`."""
-        epoch = self.begin(key, f"log of attempt {self.attempts.latest(key) + 1}\n")
+    def fail(
+        self,
+        key: str,
+        error_class: ErrorClass = ErrorClass.BAD_INPUT,
+        error: str = "it cannot be",
+        run: str = "hand",
+    ) -> None:
+        """One failed attempt at `key` for `run`."""
+        epoch = self.begin(key, f"log of attempt {self.attempts.latest(key) + 1}\n", run)
         self.attempts.end(key, epoch, Outcome.FAILED, error_class, error)

@@ -81,10 +81,9 @@ def read_facts(storage: Storage, attempts: Attempts, plan: Plan) -> Facts:
     histories = [(unit, attempt) for unit in _units(storage, plan) for attempt in attempts.history(unit.key)]
     makers = {attempt.key: attempt.run for _, attempt in histories if attempt.outcome is Outcome.COMMITTED}
     cells = [cell for cell in plan.cells if storage.has(cell.scope, cell.key)]
-    text = storage.home.batch_text(plan.run)
     return Facts(
         plan=plan,
-        batch=text.read_text(encoding="utf-8", errors="replace") if text.exists() else "",
+        batch=_batch_text(storage, plan),
         outcomes=outcomes,
         gap=gap,
         test=problems_of(storage, plan, QuestionSet.TEST),
@@ -94,6 +93,13 @@ def read_facts(storage: Storage, attempts: Attempts, plan: Plan) -> Facts:
         spans=spans_of(histories, plan.run),
         reused=Counter(cell.adapter.name for cell in cells if makers.get(cell.key, plan.run) != plan.run),
     )
+
+
+def _batch_text(storage: Storage, plan: Plan) -> str:
+    try:
+        return storage.store.read(storage.home.batch_text(plan.run)).decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
 
 
 def _outcomes(storage: Storage, plan: Plan, gold: Sequence[Problem]) -> Outcomes:
@@ -110,10 +116,9 @@ def _test_gold(storage: Storage, plan: Plan) -> tuple[Problem, ...]:
     if score is None:
         return ()
     try:
-        storage.read_input(score.gold)
+        return read_problems(storage.input_path(score.gold), labelled=True)[0]
     except (DamagedInputError, ValueError):
         return ()
-    return read_problems(storage.home.input(score.gold), labelled=True)[0]
 
 
 def _units(storage: Storage, plan: Plan) -> Iterator[Unit]:

@@ -24,6 +24,8 @@ AVERAGED = 20
 """Steps over which a loss curve is averaged: at batch 1 single losses jump about."""
 POINTS = 300
 """Most points of a curve."""
+LEAST = 0.003
+"""The narrowest bar of the timeline, as a part of its width: what took an instant is seen, too."""
 _UNITS = (("seconds", 1.0, 180.0), ("minutes", 60.0, 3 * 3600.0), ("hours", 3600.0, float("inf")))
 """Units of time, how many seconds they are, and up to how many seconds they are used."""
 _WORKS = {Work.TRAIN: 0, Work.INFER: 1, Work.VOTE: 2}
@@ -177,17 +179,16 @@ def timeline_svg(spans: Sequence[Span]) -> str:
     first = min(span.start for span in spans)
     last = max([first + 1.0, *(span.stop or span.start for span in spans)])
     unit, scale = next((name, size) for name, size, most in _UNITS if last - first < most)
+    least = (last - first) / scale * LEAST
     lanes = sorted({span.attempt.worker for span in spans}, reverse=True)
     with drawing("timeline"):
         figure = new_figure(WIDTH, 1.3 + 0.5 * len(lanes))
         axes = figure.subplots()
         tips: dict[str, str] = {}
         for at, span in enumerate(spans):
-            stop = span.stop or last
             tips[f"span-{at}"] = span_text(span)
-            _draw_span(
-                axes, lanes.index(span.attempt.worker), (span.start - first) / scale, (stop - first) / scale, span, at
-            )
+            begun, took = (span.start - first) / scale, ((span.stop or last) - span.start) / scale
+            _draw_span(axes, lanes.index(span.attempt.worker), begun, max(took, least), span, at, took > 4 * least)
         for work, number in _WORKS.items():
             axes.barh([0], [0], color=series(number), label=work.value)
         axes.plot([], [], "x", color=colour("bad"), label="ended without a result")
@@ -201,16 +202,16 @@ def timeline_svg(spans: Sequence[Span]) -> str:
         return svg_of(figure, "what each worker did when", tips)
 
 
-def _draw_span(axes: Any, lane: int, start: float, stop: float, span: Span, at: int) -> None:
+def _draw_span(axes: Any, lane: int, start: float, took: float, span: Span, at: int, wide: bool) -> None:
     hue = series(_WORKS[span.unit.work])
-    look: dict[str, Any] = {"facecolor": hue, "edgecolor": colour("paper"), "linewidth": 0.5}
+    look: dict[str, Any] = {"facecolor": hue, "edgecolor": colour("paper"), "linewidth": 0.5 if wide else 0.0}
     if span.bad:
         look = {"facecolor": "none", "edgecolor": colour("bad"), "linewidth": 1.2, "hatch": "xxx"}
     elif not span.committed:  # open, drained or cancelled
         look |= {"alpha": 0.45}
-    axes.barh([lane], [stop - start], 0.6, left=start, gid=f"span-{at}", **look)
+    axes.barh([lane], [took], 0.6, left=start, gid=f"span-{at}", **look)
     if span.bad:
-        axes.plot([stop], [lane], "x", color=colour("bad"), gid=f"span-{at}")
+        axes.plot([start + took], [lane], "x", color=colour("bad"), gid=f"span-{at}")
 
 
 def span_text(span: Span) -> str:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import nonet
-from nonet.atomic import replace_file
 from nonet.attempt import Attempts
 from nonet.ballot import Ballot
 from nonet.logbook import GIB, use_text
@@ -45,11 +44,14 @@ class Close:
     ballots: tuple[tuple[str, Ballot | None], ...]
 
 
-def write_report(storage: Storage, attempts: Attempts, plan: Plan) -> Path:
-    """Write report.html of the run of `plan` into its folder; raises OSError, nonet.storage.DamagedError."""
-    path = storage.home.report(plan.run)
-    replace_file(path, page(read_facts(storage, attempts, plan)).encode())
-    return path
+def write_report(storage: Storage, attempts: Attempts, plan: Plan) -> int:
+    """Write report.html of the run of `plan` into its folder; returns its size in bytes.
+
+    Raises OSError, nonet.storage.DamagedError.
+    """
+    data = page(read_facts(storage, attempts, plan)).encode()
+    storage.store.replace(storage.home.report(plan.run), data)
+    return len(data)
 
 
 def page(facts: Facts) -> str:

@@ -20,7 +20,7 @@ PIXELS_AN_INCH = 120
 """Widest that a figure is shown, in CSS pixels an inch, so that small figures do not shout."""
 _STAND_IN = "#0d0e{:02x}"
 _FOUND = re.compile(r"#0d0e([0-9a-f]{2})")
-_FONT = re.compile(r"font: ([\d.]+px) [^;]+")
+_FONT = re.compile(r"font-family: [^;\"]+")
 _SVG = "http://www.w3.org/2000/svg"
 
 
@@ -91,7 +91,7 @@ def svg_of(figure: Any, label: str, tips: Mapping[str, str]) -> str:
             mark.attrib.pop("id", None)  # nothing refers to groups, and other figures have the same names
     text = ElementTree.tostring(root, encoding="unicode")
     text = _FOUND.sub(lambda found: f"var(--{NAMES[int(found[1], 16)]})", text)
-    return _FONT.sub(r"font: \1 var(--font)", text)
+    return _FONT.sub("font-family: var(--font)", text)
 
 
 def _bare(root: ElementTree.Element) -> None:
