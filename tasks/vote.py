@@ -37,8 +37,9 @@ def vote(self: Task, run: str, keys: list[str]) -> dict[str, str]:
     outcome = claim.outcomes.get(unit.name)
     if outcome == "already committed":
         _mend(context, plan)
-    if outcome in ("already committed", Outcome.COMMITTED.value):
-        _report(context, plan)
+        _report(context, plan, anew=False)
+    elif outcome == Outcome.COMMITTED.value:
+        _report(context, plan, anew=True)
     return claim.receipt()
 
 
@@ -85,10 +86,14 @@ def _log(context: TaskContext) -> None:
         log.warning("log.xlsx could not be written: %s: %s; `nonet logbook` does it", type(error).__name__, error)
 
 
-def _report(context: TaskContext, plan: Plan) -> None:
-    """Write the report, after the commit: drawing it takes seconds and large libraries, and no vote may wait for it."""
+def _report(context: TaskContext, plan: Plan, *, anew: bool) -> None:
+    """Write the report, unless there is one and it is not to be made `anew`.
+
+    After the commit: drawing it takes seconds and large libraries, and no vote may wait for it.
+    """
     try:
-        write_report(context.storage, context.attempts, plan)
+        if anew or not context.home.store.exists(context.home.report(plan.run)):
+            write_report(context.storage, context.attempts, plan)
     except Exception as error:
         place = f"the report of {plan.run} could not be written: {type(error).__name__}: {error}"
         log.warning("%s; `nonet report %s` does it", place, plan.run)
