@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import groupby
 
 import click
 
 from cli.errors import RefusedError
 from cli.exit_codes import ExitCode
-from cli.options import run_argument
+from cli.options import json_option, run_argument
 from cli.session import Session
 from nonet.attempt import Attempt
 from nonet.home import Home
+from nonet.log_line import read_line
 from nonet.plan import Plan
 from scheduler.state import Phase
 
@@ -76,55 +78,103 @@ def _outcome(attempt: Attempt) -> str:
 
 
 class _Tail:
-    """Prints what was not printed yet: headings when they change, logs as they grow."""
+    """Shows what was not shown yet: how attempts stand when that changes, and logs as they grow, by whole lines."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._printed: dict[str, int] = {}
-        self._headings: dict[str, tuple[str, ...]] = {}
+        self._read: dict[str, int] = {}
+        self._rest: dict[str, bytes] = {}
+        self._stood: dict[tuple[str, int], str] = {}
 
-    def show(self, parts: Sequence[LogPart]) -> None:
+    def show(self, parts: Sequence[LogPart], *, last: bool = False) -> None:
+        """`last`: also what has no end of line yet."""
         for part in parts:
-            lines = tuple(heading(part))
-            if self._headings.get(part.log) != lines:
-                known = self._headings.get(part.log, ())
-                for line in lines:
-                    if line not in known:
-                        click.echo(click.style(line, bold=True))
-                self._headings[part.log] = lines
-            self._grown(part.log)
+            changed = [p for p in part.attempts if self._stood.get((p[1].key, p[1].epoch)) != _outcome(p[1])]
+            if changed:
+                self._stood.update(((attempt.key, attempt.epoch), _outcome(attempt)) for _, attempt in changed)
+                self.attempts(part, changed)
+            for line in self._grown(part.log, last):
+                self.line(part, line)
 
-    def _grown(self, log: str) -> None:
+    def attempts(self, part: LogPart, changed: Sequence[tuple[str, Attempt]]) -> None:
+        for line in heading(LogPart(part.log, tuple(changed))):
+            click.echo(click.style(line, bold=True))
+
+    def line(self, part: LogPart, line: str) -> None:
+        click.echo(line)
+
+    def _grown(self, log: str, last: bool) -> list[str]:
         try:
-            data = self._home.store.read(self._home.root / log, self._printed.get(log, 0))
+            data = self._home.store.read(self._home.root / log, self._read.get(log, 0))
         except FileNotFoundError:
-            return
-        if data:
-            self._printed[log] = self._printed.get(log, 0) + len(data)
-            click.echo(data.decode("utf-8", "replace"), nl=not data.endswith(b"\n"))
+            data = b""
+        self._read[log] = self._read.get(log, 0) + len(data)
+        whole, _, rest = (self._rest.get(log, b"") + data).rpartition(b"\n")
+        if last and rest:
+            whole, rest = whole + b"\n" + rest if whole else rest, b""
+        self._rest[log] = rest
+        return whole.decode("utf-8", "replace").split("\n") if whole else []
+
+
+class _JsonTail(_Tail):
+    """The same, an object a line."""
+
+    def attempts(self, part: LogPart, changed: Sequence[tuple[str, Attempt]]) -> None:
+        for name, attempt in changed:
+            _echo({"kind": "attempt", "name": name, **asdict(attempt)})
+
+    def line(self, part: LogPart, line: str) -> None:
+        (_, first), *_ = part.attempts
+        read = read_line(line)
+        shared = [{"name": name, "key": attempt.key, "epoch": attempt.epoch} for name, attempt in part.attempts]
+        _echo(
+            {
+                "kind": "line",
+                "time": read.time,
+                "run": read.run or first.run,
+                "artifacts": shared,
+                "host": first.host,
+                "worker": first.worker,
+                "log": part.log,
+                "text": read.text,
+            }
+        )
+
+
+def _echo(record: Mapping[str, object]) -> None:
+    click.echo(json.dumps(record, ensure_ascii=False))
 
 
 @click.command()
 @run_argument
 @click.argument("artifact", required=False, metavar="[ARTIFACT]")
 @click.option("-f", "--follow", is_flag=True, help="go on until the run ends")
+@json_option
 @click.pass_obj
-def logs(session: Session, run: str | None, artifact: str | None, follow: bool) -> None:
-    """Print the logs of RUN's attempts, the earliest first.
+def logs(session: Session, run: str | None, artifact: str | None, follow: bool, as_json: bool) -> None:
+    """Print the logs of RUN's attempts, the earliest first, whichever machines they ran on.
 
-    ARTIFACT is an adapter's name, adapter/shard, or `vote`. Attempts of one message share their log. What the
-    processes of `nonet up` themselves say lies in the folder fleet/logs of the home.
+    ARTIFACT is an adapter's name, adapter/shard, or `vote`. Attempts of one message share their log. Each line begins
+    with its time, run and artifacts. What the processes of `nonet up` themselves say lies in the folder fleet/logs of
+    the home.
+
+    \b
+    --json prints an object a line; fields are added to it, never changed:
+      kind attempt: name, key, epoch, host, worker, run, log, group, started,
+        outcome, error_class, error, ended (null while it goes on)
+      kind line: time (or null), run, artifacts (list of name, key, epoch),
+        host, worker, log, text
     """
     plan = session.plan(run)
-    tail = _Tail(session.home)
-    names = artifacts(session, plan, artifact)
-    parts = log_parts(session, names)
-    tail.show(parts)
+    tail = (_JsonTail if as_json else _Tail)(session.home)
+    parts = log_parts(session, artifacts(session, plan, artifact))
     if not parts and not follow:
         click.echo(f"{plan.run}: no attempt yet{f' at {artifact}' if artifact else ''}", err=True)
     try:
         while follow and session.state(plan)[0].phase is Phase.RUNNING:
-            time.sleep(_FOLLOW_SECONDS)
-            tail.show(log_parts(session, artifacts(session, plan, artifact)))
+            tail.show(parts)
+            time.sleep(max(_FOLLOW_SECONDS, session.home.store.look_seconds))
+            parts = log_parts(session, artifacts(session, plan, artifact))
     except KeyboardInterrupt:
         return
+    tail.show(log_parts(session, artifacts(session, plan, artifact)), last=True)

@@ -18,12 +18,13 @@ import redis
 
 from config.queues import sent_name
 from nonet.attempt import Attempt, ErrorClass, Outcome
+from nonet.log_line import artifact_names, written_line
 from nonet.policy import Judgement, Standing, judge
 from nonet.storage import DamagedError, DamagedInputError, Published
 from tasks.context import TaskContext
 from tasks.failure import WorkFailedError
 from tasks.lease import TAKEN_OVER, Leases
-from tasks.port import ComputeError, Stop, StoppedError
+from tasks.port import ComputeError, Mark, Stop, StoppedError
 from tasks.waiting import when_stored
 from tasks.wake import wake
 
@@ -76,6 +77,11 @@ class Claim:
         """The log file on this machine that this claim's attempts share."""
         attempt = next(iter(self.attempts.values()))
         return self._context.home.root / attempt.log
+
+    @property
+    def mark(self) -> Mark:
+        """What the lines of that log are marked with."""
+        return Mark(self.run, artifact_names([unit.name for unit in self.open_units()]))
 
     def open_units(self) -> tuple[Unit, ...]:
         """Units whose attempt has not ended."""
@@ -189,6 +195,14 @@ class Claim:
             self._close(unit, Outcome.LOST, ErrorClass.WORKER_LOST, "an earlier attempt committed after all")
         return None
 
+    def _note(self, text: str) -> None:
+        """A line of this worker's own in the log, as far as storage lets it."""
+        mark = self.mark
+        with suppress(OSError):
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            with self.log.open("a", encoding="utf-8") as file:
+                file.write(written_line(mark.run, mark.artifact, text, time.time()))
+
     def _share_log(self) -> None:
         """Show the log to other machines as it is now; where that fails it is shown later."""
         if self._log is not None:
@@ -203,6 +217,7 @@ class Claim:
         self, unit: Unit, outcome: Outcome, error_class: ErrorClass | None = None, error: str | None = None
     ) -> None:
         epoch, end = self.attempts[unit.key].epoch, self._context.attempts.end
+        self._note(f"{unit.name}: {outcome}{f': {error}' if error else ''}")
         self._share_log()
         when_stored(lambda: end(unit.key, epoch, outcome, error_class, error), self._context.compute.draining)
         del self.attempts[unit.key]

@@ -87,6 +87,7 @@ def _answer(
         _order(context, plan, base, shard, rows, folders),
         stack=_stack(context, base),
         log=claim.log,
+        mark=claim.mark,
         on_event=on_event,
         poll=claim.poll,
     )

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
 Event = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Whose lines a log holds: the run, and the names of its artifacts."""
+
+    run: str
+    artifact: str
 
 
 class Stop(StrEnum):
@@ -43,12 +52,14 @@ class Compute(Protocol):
         *,
         stack: str,
         log: Path,
+        mark: Mark,
         on_event: Callable[[Event], None],
         poll: Callable[[], Stop | None],
     ) -> Mapping[str, Any]:
-        """Run `order` with the Python of `stack`; its stderr goes to `log`; returns the result of its last event.
+        """Run `order` with the Python of `stack`; returns the result of its last event.
 
-        `poll` is asked about once a second whether to stop. Raises ComputeError or StoppedError.
+        What it says goes to `log`, each line with `mark`. `poll` is asked about once a second whether to stop.
+        Raises ComputeError or StoppedError.
         """
         ...
 

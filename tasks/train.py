@@ -67,6 +67,7 @@ def _train_one(task: Task, context: TaskContext, claim: Claim, plan: Plan, adapt
             order,
             stack=_stack(context, base),
             log=claim.log,
+            mark=claim.mark,
             on_event=on_event,
             poll=claim.poll,
         )

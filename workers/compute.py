@@ -21,8 +21,12 @@ from typing import IO, Any
 
 from config.settings import Settings
 from nonet.attempt import ErrorClass
-from tasks.port import ComputeError, Event, Stop, StoppedError
+from nonet.log_line import written_line
+from tasks.port import ComputeError, Event, Mark, Stop, StoppedError
+from tasks.progress import describe
 
+PROGRESS_SECONDS = 10.0
+"""Between two lines of progress in a log."""
 _SECRETS = ("NONET_REDIS_", "NONET_FLOWER_", "NONET_WEBHOOK_")
 """How the names of settings begin that the compute process has no business with."""
 
@@ -37,6 +41,8 @@ class ComputeSupervisor:
         self._stack: str | None = None
         self._events: queue.Queue[Event | None] = queue.Queue()
         self._log: IO[str] | None = None
+        self._mark: Mark | None = None
+        self._told = float("-inf")
         self._log_lock = threading.Lock()
 
     def draining(self) -> bool:
@@ -55,18 +61,21 @@ class ComputeSupervisor:
         *,
         stack: str,
         log: Path,
+        mark: Mark,
         on_event: Callable[[Event], None],
         poll: Callable[[], Stop | None],
     ) -> Mapping[str, Any]:
         """See tasks.port.Compute.execute."""
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as file:
-            self._log_to(file)
+            self._log_to(file, mark)
+            self._write_log(f"{order.get('op')} begins, stack {stack}, {self._settings.device}")
             try:
                 process = self._started(stack)
                 self._send(process, order)
                 return self._follow(process, str(order["id"]), on_event, poll)
             except BaseException as error:
+                self._write_log(f"ended: {error or type(error).__name__}")
                 if not (isinstance(error, ComputeError) and self._alive()):
                     self.close()
                 raise
@@ -125,14 +134,26 @@ class ComputeSupervisor:
         match event["event"]:
             case "done":
                 result: Mapping[str, Any] = event["result"]
+                self._write_log(f"done: {json.dumps(result)}")
                 return result
             case "error":
                 raise ComputeError(event["error_class"], self._explained(event))
             case "drained":
                 raise StoppedError(Stop.DRAIN)
-            case _:
+            case kind:
+                self._tell(kind, event)
                 on_event(event)
                 return None
+
+    def _tell(self, kind: str, event: Event) -> None:
+        """A line for an event that a person may want to know of; of progress, one in PROGRESS_SECONDS."""
+        if kind in ("checkpoint", "resumed"):
+            self._write_log(f"{kind} at step {event.get('step')}")
+        elif kind == "ballots":
+            self._write_log(f"{len(event['ballots'])} ballots of adapter {event['adapter'][:12]}")
+        elif kind == "progress" and time.monotonic() - self._told >= PROGRESS_SECONDS:
+            self._told = time.monotonic()
+            self._write_log(describe(event))
 
     def _explained(self, event: Event) -> str:
         """What an error says, and, where memory ran out, how much there was and what needs less."""
@@ -200,13 +221,14 @@ class ComputeSupervisor:
 
     def _write_log(self, line: str) -> None:
         with self._log_lock, suppress(OSError, ValueError):
-            if self._log is not None:
-                self._log.write(line)
+            if self._log is not None and self._mark is not None:
+                mark = self._mark
+                self._log.write(written_line(mark.run, mark.artifact, line, time.time()))
                 self._log.flush()
 
-    def _log_to(self, file: IO[str] | None) -> None:
+    def _log_to(self, file: IO[str] | None, mark: Mark | None = None) -> None:
         with self._log_lock:
-            self._log = file
+            self._log, self._mark, self._told = file, mark, float("-inf")
 
 
 def _limit_memory(pid: int, limit: int | None) -> None:
