@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from cli.tables import chances, plain_table, share, span
 from nonet.aggregation import collect, validated
 from nonet.comparison import Comparison, Way, compare
 from nonet.crossfit import FOLDS
-from nonet.labelled import labelled
+from nonet.labelled import Labelled, labelled
 from nonet.plan import Plan, QuestionSet
 from nonet.problem import Problem
 from nonet.score import Score
@@ -47,6 +48,9 @@ def show_comparison(session: Session, plan: Plan, seats: int | None, gold: Seque
     click.echo()
     on_test = f", {len(test.gold):,} of the test" if test else ""
     click.echo(f"{plan.run}: {len(plan.adapters)} members, {len(known.gold):,} questions of validation{on_test}")
+    for where, asked in (("validation", known), ("test", test)):
+        if asked is not None:
+            click.echo(f"no model on {where}: {_floor(asked)}")
     for line in _NOTES:
         click.echo(line)
 
@@ -64,6 +68,11 @@ def _table(found: Comparison, *, tested: bool) -> Any:
     for way in found.ways:
         table.add_row(way.spec.method, way.select, str(len(way.voters)), *_figures(way, tested))
     return table
+
+
+def _floor(asked: Labelled) -> str:
+    letter, count = Counter(asked.gold.values()).most_common(1)[0]
+    return f"always {letter} {share(count / len(asked.gold))}, chance {share(asked.chance)}"
 
 
 def _figures(way: Way, tested: bool) -> list[Text]:

@@ -248,7 +248,15 @@ def test_ways_of_voting_are_compared_from_ballots_alone(here: CliHome) -> None:
     here.answer(plan, {"both": "A", "gold": "A", "more": "B"})
     printed = here.call("vote", "--compare", "--gold", str(here.folder / "gold.jsonl"))
     assert printed.exit_code == 0, printed.stderr
-    for word in ("best single", "mean of the members", "majority", "weighted", "greedy 3", "cross-fitted"):
+    for word in (
+        "best single",
+        "mean of the members",
+        "majority",
+        "weighted",
+        "greedy 3",
+        "cross-fitted",
+        "always A 0.5000",
+    ):
         assert word in printed.stdout
     assert "soft" not in printed.stdout, "these ballots hold no log-probabilities"
     found = json.loads(here.call("vote", "--compare", "--members", "2", "--json").stdout)
