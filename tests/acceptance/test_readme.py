@@ -1,5 +1,5 @@
-"""The commands of README and docs/ensemble.md run as they stand: each line after `$ ` in their console blocks, on the
-demo's home."""
+"""The commands of README and of some pages of docs/ run as they stand: each line after `$ ` in their console blocks, on
+the demo's home."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ import pytest
 from tests.acceptance.conftest import ROOT, Demo
 
 pytestmark = pytest.mark.timeout(1200)
+PAGES = ("README.md", "docs/ensemble.md", "docs/results.md")
 
 
 def console_commands() -> list[str]:
-    text = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/ensemble.md"))
+    text = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
     blocks = re.findall(r"```console\n(.*?)```", text, re.S)
     return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
 
