@@ -19,6 +19,7 @@ import redis
 
 from config.settings import Settings
 from nonet.attempt import Attempt, Attempts
+from nonet.parent import die_with_parent
 from nonet.plan import ADAPTERS, Plan, plan_from_json
 from nonet.storage import Storage
 from scheduler.inflight import RedisInFlight
@@ -223,6 +224,7 @@ class Rig:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=die_with_parent,  # also when the tests are killed
             )
 
 

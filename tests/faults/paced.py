@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from nonet.attempt import Outcome
+from nonet.parent import die_with_parent
 from nonet.plan import Plan
 from scheduler.state import Phase
 from tests.faults.proxy import Proxy
@@ -121,6 +122,7 @@ class PacedRig(Rig):
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=die_with_parent,  # also when the tests are killed
             )
 
 
