@@ -175,10 +175,13 @@ class Claim:
         if context.storage.has(unit.scope, unit.key):  # committed between the look and the lease
             return "already committed"
         standing = self._standing(unit.key)
-        if standing.standing is Standing.EXHAUSTED:
-            return "failed for good"
         if standing.standing is Standing.OPEN and standing.last is not None:
             context.attempts.end(unit.key, standing.last.epoch, Outcome.LOST, ErrorClass.WORKER_LOST, TAKEN_OVER)
+            standing = self._standing(unit.key)
+        if standing.standing is Standing.EXHAUSTED:
+            return "failed for good"
+        if standing.group is not None and group > standing.group:  # the message is older than its last failure
+            return "to be tried in a smaller group"
         first = next(iter(self.attempts.values()), None)
         epoch = context.attempts.latest(unit.key) + 1
         log = context.home.root / first.log if first else context.home.log(unit.key, epoch)

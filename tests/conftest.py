@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -24,15 +25,17 @@ settings.register_profile("ci", settings.get_profile("nonet"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "nonet")
 
 
-FAULTS = ROOT / "tests" / "faults"
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `-n` (pytest-xdist) one process takes all but the fault tests, one after the other; the fault tests, which
+    mostly wait, are spread over the others."""
+    from xdist.scheduler import LoadScopeScheduling
 
+    class Apart(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid if nodeid.startswith("tests/faults/") else "the rest"
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup` (pytest-xdist) one process takes all but the fault tests, one after the other; fault
-    tests, which mostly wait, are spread over the other processes."""
-    for item in items:
-        if FAULTS not in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("rest"))
+    return Apart(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

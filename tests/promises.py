@@ -19,8 +19,8 @@ from nonet.storage import Storage
 from scheduler.state import Phase, RunState, UnitState, UnitStatus
 from tests.rig import Rig
 
-PATIENCE = 30.0
-"""Seconds within which books must be closed, leases given back and leftovers removed."""
+PATIENCE = 120.0
+"""Seconds after which open books, leases and leftovers count as left for ever."""
 SETTLED = (UnitState.COMMITTED, UnitState.FAILED, UnitState.WAITING)
 """Where a unit may stand when its run is blocked; a cancelled run's units may be ready too."""
 

@@ -11,7 +11,7 @@ from tests.faults.paced import PacedRig, Reference, undisturbed_paced
 from tests.undisturbed import made_once
 
 HERE = Path(__file__).parent
-SECONDS = 900
+SECONDS = 1200
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -82,7 +82,7 @@ class PacedRig(Rig):
         finally:
             gate.unlink(missing_ok=True)
 
-    def wait_for_work(self, plan: Plan, units: int = 1, seconds: float = 90.0) -> None:
+    def wait_for_work(self, plan: Plan, units: int = 1, seconds: float = 300.0) -> None:
         """Wait until as many attempts are open."""
         self.wait(lambda: len(self.open_attempts(plan)) >= units, seconds, f"{units} units in work")
 
@@ -104,10 +104,10 @@ class PacedRig(Rig):
         done = subprocess.run(["nsenter", "--mount", f"--target={pid}", *command], capture_output=True, text=True)
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}{NO_MOUNT}"
 
-    def wait_for_log(self, name: str, pattern: str, seconds: float = 60.0) -> None:
+    def wait_for_log(self, name: str, pattern: str, seconds: float = 300.0) -> None:
         self.wait(lambda: bool(re.search(pattern, self.log_of(name))), seconds, f"{pattern!r} in {name}.log")
 
-    def finish(self, plan: Plan, seconds: float = 110.0) -> None:
+    def finish(self, plan: Plan, seconds: float = 400.0) -> None:
         self.wait_for_phase(plan, Phase.COMPLETE, seconds)
 
     def _spawn(self, name: str, *arguments: str) -> None:

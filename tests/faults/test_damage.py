@@ -83,7 +83,7 @@ def test_damaged_result(paced: PacedRig, reference: Reference) -> None:
             def mended(path: Path = path) -> bool:
                 return path.exists() and (submission.read_bytes(), manifest.read_bytes()) == wanted
 
-            paced.wait(mended, 30, f"{path.name} mended after {damage.__name__}")
+            paced.wait(mended, 300, f"{path.name} mended after {damage.__name__}")
             paced.finish(plan)
     assert set_aside(paced, VOTES, vote_key(plan)) == 2
     check_promises(paced, plan, expected=reference.submission, extra_executions=3, deleted=[vote_key(plan)])

@@ -12,8 +12,8 @@ from tests.faults.paced import PacedRig, Reference
 from tests.promises import check_promises
 
 DEADLINE = 5.0
-ENDING = 5.0
-"""Seconds beyond the deadline that `nonet up` grants a worker before it kills it."""
+ENDING = 10.0
+"""Seconds that Celery takes to end after that, on a machine that is busy; on an idle one it is one or two."""
 
 
 def test_drain_of_a_hung_compute_process(paced: PacedRig, reference: Reference) -> None:
@@ -40,7 +40,7 @@ def test_drain_while_answering(paced: PacedRig, reference: Reference) -> None:
     with paced.held("answering"):
         plan = paced.submit(reference.batch)
         cells = {c.key for c in plan.cells}
-        paced.wait(lambda: bool(cells & set(paced.open_attempts(plan))), 60, "a shard in work")
+        paced.wait(lambda: bool(cells & set(paced.open_attempts(plan))), 300, "a shard in work")
         working = set(paced.open_attempts(plan))
         assert drained(paced, "all0") < paced.settings.drain_seconds
     outcomes = {paced.attempts.history(key)[-1].outcome for key in working}

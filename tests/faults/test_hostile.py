@@ -214,7 +214,7 @@ def test_hostile_messages(paced: PacedRig, reference: Reference) -> None:
     paced.start("scheduler", "all0")
     worker = paced.processes["all0"]
     queues = [queue.value for queue in Queue]
-    paced.wait(lambda: not any(paced.client.llen(q) for q in queues), 100, "empty queues")
+    paced.wait(lambda: not any(paced.client.llen(q) for q in queues), 300, "empty queues")
     assert worker.poll() is None, paced.tails()
     paced.client.set(Queue.CPU.value, "a queue that is no list")
     paced.wait_for_log("all0", "WRONGTYPE")

@@ -99,7 +99,7 @@ def test_worker_reaches_storage_but_not_redis(paced: PacedRig, reference: Refere
         assert maker(first) == (Outcome.LOST, "all0")
         assert "lease ran out" in (first.error or "")
         assert maker(second) == (Outcome.COMMITTED, "all1")
-        paced.wait(lambda: not computing(paced, "all0"), 30, "the stale training is stopped")
+        paced.wait(lambda: not computing(paced, "all0"), 300, "the stale training is stopped")
         (pace / "training.hold").unlink()
         proxy.speak()
         paced.wait(lambda: answers(paced) == {"all0", "all1"}, WITHIN, "the worker is back in the fleet")
@@ -126,7 +126,7 @@ def test_worker_reaches_redis_but_not_storage(paced: PacedRig, reference: Refere
             plan = paced.submit(reference.batch)
             paced.wait_for_step(plan, 0, 1)
             hide_home(paced, "all0")
-            paced.wait(lambda: not computing(paced, "all0"), 30, "the work without a storage is stopped")
+            paced.wait(lambda: not computing(paced, "all0"), 300, "the work without a storage is stopped")
         paced.start("all1")
         extra = 1
     paced.finish(plan)

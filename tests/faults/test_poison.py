@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from config.queues import INFER_TASK
 from nonet.attempt import ErrorClass, Outcome
 from nonet.plan import Plan
 from scheduler.state import Phase, UnitState
+from tasks.app import make_app
 from tests.faults.given import last_shard, submit_given
 from tests.faults.paced import PacedRig, Reference
 from tests.promises import check_promises
@@ -78,13 +80,37 @@ def test_poison_for_one_adapter_leaves_its_group_alone(limited: PacedRig, tmp_pa
     check_promises(rig, plan, expected=rig.submission(plan), extra_executions=LIMIT)
 
 
+def test_a_message_older_than_the_failure_of_its_group(limited: PacedRig, reference: Reference) -> None:
+    """Rows 12 and 19: a shard was sent twice. Its group fails once; the second message must not let it fail again
+    together, or one bad cell would exhaust the others."""
+    rig = limited
+    rig.start("redis")
+    plan = submit_given(rig, reference, last_shard)
+    shard, adapter = plan.shards[-1], plan.adapters[0]
+    cells = [c for c in plan.cells if c.shard == shard]
+    app = make_app(rig.url)
+    for _ in range(2):
+        app.send_task(INFER_TASK, kwargs={"run": plan.run, "shard": shard.name, "keys": [c.key for c in cells]})
+    app.close()
+    rig.environment["NONET_PACE_POISON"] = f"{problem_of(rig, plan, shard.start)}@{adapter.key}"
+    rig.start("all0")
+    rig.wait_for_log("all0", "to be tried in a smaller group")
+    assert [len(rig.attempts.history(c.key)) for c in cells] == [1] * len(cells)
+    rig.start("scheduler")
+    rig.wait_for_phase(plan, Phase.BLOCKED)
+    (failed,) = rig.state(plan).failed
+    assert failed.name == f"{adapter.name}/{shard.name}"
+    assert [a.group for a in rig.attempts.history(failed.key)] == [len(cells), 1]
+    check_promises(rig, plan, expected=None, extra_executions=len(cells))
+
+
 def test_group_that_needs_too_much_memory_is_halved(paced: PacedRig, tmp_path: Path) -> None:
     """Row 20: three adapters at once exceed a real limit on the process, one at a time do not."""
     paced.environment |= {"NONET_MEMORY_LIMIT": "400MiB", "NONET_PACE_MEMORY": str(150 * MIB)}
     paced.start("redis", "scheduler", "all0")
     with paced.held("answering"):
         plan = paced.submit(write_batch(tmp_path / "batch", rows=8, mixes=3))
-        paced.wait(lambda: paced.storage.committed("adapters") == {a.key for a in plan.adapters}, 60, "adapters")
+        paced.wait(lambda: paced.storage.committed("adapters") == {a.key for a in plan.adapters}, 300, "adapters")
     paced.finish(plan)
     crowded = [c for c in plan.cells if len(paced.attempts.history(c.key)) > 1]
     assert crowded, "no group was too large"

@@ -19,7 +19,7 @@ from tests.undisturbed import Undisturbed
 
 TICK = 0.5
 """The rig's tick_seconds."""
-SHARE = 2.5
+SHARE = 4.0
 """Seconds that a busy machine may take for what a tick and a delivery compute."""
 STEP = 5
 """Past the first checkpoint (step 4) of a training of 20 steps or so."""
@@ -59,7 +59,7 @@ def test_whole_worker_killed_in_training(rig: Rig, undisturbed: Undisturbed, tra
     worker.wait(30)
     psutil.wait_procs(orphans, 5)
     assert not any(o.is_running() for o in orphans), "the compute process ends with its worker"
-    rig.wait(lambda: len(history(rig, training)) == 2, 60, "another worker's attempt")
+    rig.wait(lambda: len(history(rig, training)) == 2, 300, "another worker's attempt")
     waited = history(rig, training)[1].started - killed
     assert waited < LEASE_SECONDS + TICK + SHARE, f"taken over after {waited:.1f} s"
     rig.wait_for_phase(training, Phase.COMPLETE)
@@ -78,18 +78,18 @@ def test_frozen_worker_wakes_up_with_a_finished_adapter(rig: Rig, undisturbed: U
     frozen = rig.family(busy, compute=False)
     for process in frozen:
         process.suspend()
-    rig.wait(lambda: len(history(rig, training)) == 2, 60, "another worker's attempt")
-    rig.wait(lambda: len(rig.compute_processes()) == 2, 60, "its compute process")
+    rig.wait(lambda: len(history(rig, training)) == 2, 300, "another worker's attempt")
+    rig.wait(lambda: len(rig.compute_processes()) == 2, 300, "its compute process")
     newer = rig.family(idle)[-1]
     assert "nonet.compute" in newer.cmdline()
     newer.suspend()
     staged = rig.storage.home.blob(training.adapters[0].key)
     rig.wait(
-        lambda: len(list(staged.glob("*/losses.json"))) == 1, 120, "a finished adapter in the stale worker's hands"
+        lambda: len(list(staged.glob("*/losses.json"))) == 1, 300, "a finished adapter in the stale worker's hands"
     )
     for process in frozen:
         process.resume()
-    rig.wait(lambda: "all: lost" in rig.log_of(busy), 60, "the stale worker's receipt")
+    rig.wait(lambda: "all: lost" in rig.log_of(busy), 300, "the stale worker's receipt")
     assert not rig.storage.has(ADAPTERS, training.adapters[0].key), "a stale epoch published"
     newer.resume()
     rig.wait_for_phase(training, Phase.COMPLETE)
@@ -126,7 +126,7 @@ def test_hung_compute_process(rig: Rig, undisturbed: Undisturbed, training: Plan
     rig.wait_for_step(training, 0, STEP)
     (hung,) = rig.compute_processes()
     hung.suspend()
-    rig.wait(lambda: history(rig, training)[0].outcome is not None, 60, "an end of the waiting")
+    rig.wait(lambda: history(rig, training)[0].outcome is not None, 300, "an end of the waiting")
     first = history(rig, training)[0]
     assert (first.outcome, first.error_class) == (Outcome.FAILED, ErrorClass.TIMEOUT)
     assert "no sign of progress" in (first.error or "")
@@ -140,19 +140,19 @@ def test_hung_compute_process(rig: Rig, undisturbed: Undisturbed, training: Plan
 def test_cancel_without_a_worker_and_in_training(rig: Rig, undisturbed: Undisturbed, training: Plan) -> None:
     """Row 22: never starts; stops within seconds; what was made stays, and a later submit goes on from there."""
     rig.start("scheduler")
-    rig.wait(lambda: rig.client.llen("train") == 1, 30, "a message that waits")
+    rig.wait(lambda: rig.client.llen("train") == 1, 300, "a message that waits")
     rig.nonet("cancel", training.run)
     rig.start("cpu", "w0")
-    rig.wait(lambda: rig.client.llen("train") == 0, 60, "the message is taken")
-    rig.wait(lambda: "cancelled" in rig.log_of("w0"), 30, "the message is refused")
+    rig.wait(lambda: rig.client.llen("train") == 0, 300, "the message is taken")
+    rig.wait(lambda: "cancelled" in rig.log_of("w0"), 300, "the message is refused")
     assert history(rig, training) == ()
     assert rig.state(training).phase is Phase.CANCELLED
     rig.nonet("submit", str(undisturbed.batch))
     rig.wait_for_step(training, 0, STEP)
     rig.nonet("cancel", training.run)
-    stopped = rig.wait(lambda: history(rig, training)[0].outcome is Outcome.CANCELLED, 30, "a cancelled attempt")
-    assert stopped < 5
-    rig.wait(lambda: not rig.compute_processes(), 5, "no compute process")
+    stopped = rig.wait(lambda: history(rig, training)[0].outcome is Outcome.CANCELLED, 300, "a cancelled attempt")
+    assert stopped < 10
+    rig.wait(lambda: not rig.compute_processes(), 10, "no compute process")
     assert rig.storage.has(ADAPTERS, training.adapters[1].key), "artifacts are kept"
     assert list(rig.storage.home.checkpoint(training.adapters[0].key).glob("step-*")), "and checkpoints"
     check_promises(rig, training, expected=None, extra_executions=0)

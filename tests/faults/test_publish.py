@@ -99,7 +99,7 @@ def test_worker_killed_while_it_publishes(paced: PacedRig, reference: Reference,
     paced.worlds["all0"] = World({"NONET_TEST_DIE": f"{place}|{mark}", "PYTHONPATH": path})
     paced.start("redis", "scheduler", "all0")
     plan = paced.submit(reference.batch)
-    paced.wait(mark.exists, 60, "the kill")
+    paced.wait(mark.exists, 300, "the kill")
     paced.finish(plan)
     assert paced.adapter_digests(plan) == reference.adapters
     check_promises(paced, plan, expected=reference.submission, extra_executions=2)
@@ -151,18 +151,18 @@ def test_the_same_task_sent_five_times(paced: PacedRig, reference: Reference) ->
     five_times(TRAIN_TASK, keys=[first])
     with paced.held("training"):
         paced.start("all0", "all1")
-        paced.wait(lambda: receipts(paced, "nonet.train") >= 4, 60, "four refusals")
+        paced.wait(lambda: receipts(paced, "nonet.train") >= 4, 300, "four refusals")
         assert paced.log_of("all0").count("held by another") + paced.log_of("all1").count("held by another") == 4
-    paced.wait(lambda: receipts(paced, "nonet.train") == 5, 60, "one execution")
+    paced.wait(lambda: receipts(paced, "nonet.train") == 5, 300, "one execution")
     shard = plan.shards[0]
     cells = [c for c in plan.cells if c.shard == shard and c.adapter.key == first]
     with paced.held("answering"):
         five_times(INFER_TASK, shard=shard.name, keys=[c.key for c in cells])
-        paced.wait(lambda: receipts(paced, "nonet.infer") >= 4, 60, "four refusals")
+        paced.wait(lambda: receipts(paced, "nonet.infer") >= 4, 300, "four refusals")
     paced.start("scheduler")
     paced.finish(plan)
     five_times(VOTE_TASK, keys=[plan.vote_key(plan.vote, plan.cells)])
-    paced.wait(lambda: receipts(paced, "nonet.vote") >= 6, 60, "refusals")
+    paced.wait(lambda: receipts(paced, "nonet.vote") >= 6, 300, "refusals")
     assert len(paced.storage.committed(VOTES)) == 1
     assert paced.state(plan).phase is Phase.COMPLETE
     check_promises(paced, plan, expected=reference.submission, extra_executions=0)

@@ -81,7 +81,7 @@ def test_room_that_is_never_enough_is_not_tried_hot(small_disk: PacedRig, large:
     filler = fill(rig.home, leave=ADAPTER // 2)
     rig.start("redis", "scheduler", "all0")
     plan = rig.submit(large.batch)
-    rig.wait(lambda: len(failures(rig, plan)) >= 4, 60, "failed tries")
+    rig.wait(lambda: len(failures(rig, plan)) >= 4, 300, "failed tries")
     time.sleep(4)
     tries = len(failures(rig, plan))
     assert tries <= 4 + 2 * len(plan.adapters), f"{tries} tries: that is hot"

@@ -92,7 +92,7 @@ def test_schedulers_side_by_side(paced: PacedRig, reference: Reference) -> None:
     paced.start("redis", "scheduler", "scheduler-2", "all0", "all1")
     with paced.held("answering"):
         plan = paced.submit(reference.batch)
-        paced.wait(lambda: bool(set(paced.open_attempts(plan)) & {c.key for c in plan.cells}), 60, "a shard in work")
+        paced.wait(lambda: bool(set(paced.open_attempts(plan)) & {c.key for c in plan.cells}), 300, "a shard in work")
         paced.kill("scheduler-2")
         paced.start("scheduler-2")
         paced.nonet("submit", str(reference.batch))

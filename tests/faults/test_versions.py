@@ -35,7 +35,7 @@ def test_two_code_versions_in_one_fleet(paced: PacedRig, reference: Reference, t
     paced.wait_for_log("scheduler", f"{other}/plan.json cannot be read .*planned with schema 2")
     paced.start("scheduler-newer")
     made = paced.storage.home.submission(other, plan.submission)
-    paced.wait(made.exists, 100, "the newer run")
+    paced.wait(made.exists, 300, "the newer run")
     assert made.read_bytes() == reference.submission, "each version comes to the undisturbed end on its own keys"
     raw = json.loads(paced.storage.home.plan(other).read_bytes())
     assert {a["key"] for a in raw["adapters"]}.isdisjoint(a.key for a in plan.adapters), "another version, other keys"
