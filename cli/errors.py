@@ -72,7 +72,7 @@ def _settings_text(error: pydantic.ValidationError) -> str:
             continue
         prefix = "NONET_FLOWER_" if error.title == FlowerSettings.__name__ else "NONET_"
         name = prefix + "_".join(str(part) for part in found["loc"]).upper()
-        secret = any(part in name for part in ("REDIS_URL", "AUTH", "SECRET", "WEBHOOK"))
+        secret = any(part in name for part in ("REDIS_URL", "AUTH", "SECRET", "WEBHOOK")) or "@" in str(found["input"])
         shown = "" if secret else f" (found {found['input']!r})"
         lines.append(f"{name}: {found['msg']}{shown}")
     return "\n".join(lines)

@@ -70,7 +70,7 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--home", help="Shared storage: a folder [NONET_HOME; default: .nonet]")
+@click.option("--home", help="Shared storage: a folder, or s3://bucket/prefix [NONET_HOME; default: .nonet]")
 @click.version_option(nonet.__version__, prog_name="nonet")
 @click.pass_context
 def nonet_command(ctx: click.Context, home: str | None) -> None:

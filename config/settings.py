@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 from typing import Literal
@@ -11,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from config.redis_url import with_tls
 from nonet.home import Home
-from nonet.stores.address import FORMS, home_at
+from nonet.stores.address import FORMS, default_cache, home_at
 
 
 class Settings(BaseSettings):
@@ -19,7 +20,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="NONET_", frozen=True, extra="ignore")
 
-    home: str = Field(".nonet", description=f"shared storage: {FORMS}")
+    home: str = Field(".nonet", description=f"shared storage: {FORMS}; who asks an s3 one, the AWS_* variables say")
+    s3_endpoint: str | None = Field(None, description="URL of an S3-compatible server; default: Amazon's")
+    cache: Path = Field(default_factory=default_cache, description="copies of what lies on an object store")
     redis_url: SecretStr | None = Field(None, description="redis://… of the fleet; default: the one of `nonet up`")
     redis_ca: FilePath | None = Field(None, description="CA of a rediss:// Redis; default: the system's")
     redis_cert: FilePath | None = Field(None, description="certificate that a rediss:// Redis asks this process for")
@@ -59,14 +62,22 @@ class Settings(BaseSettings):
             raise ValueError("a webhook begins with http:// or https://")
         return url
 
-    @model_validator(mode="after")
-    def _known(self) -> Settings:
-        _ = self.storage_home  # raises ValueError for what is no address
-        return self
+    @field_validator("home")
+    @classmethod
+    def _known(cls, home: str) -> str:
+        home_at(home, cache=Path())  # raises ValueError for what is no address
+        return home
+
+    @field_validator("s3_endpoint")
+    @classmethod
+    def _url(cls, endpoint: str | None) -> str | None:
+        if endpoint is not None and not re.match(r"https?://[^/@]+/?$", endpoint):
+            raise ValueError("not the URL of a server, as https://storage.example.org:9000")
+        return endpoint
 
     @property
     def storage_home(self) -> Home:
-        return home_at(self.home)
+        return home_at(self.home, cache=self.cache, endpoint=self.s3_endpoint)
 
     @property
     def host(self) -> str:

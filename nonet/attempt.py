@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -111,7 +112,7 @@ class Attempts:
     def _read(self, key: str, epoch: int) -> Attempt | None:
         try:
             record = json.loads(self.store.read(self._begun(key, epoch)))
-            if self.store.exists(self._ended(key, epoch)):
+            with suppress(FileNotFoundError):
                 end = json.loads(self.store.read(self._ended(key, epoch)))
                 record |= end
                 record["outcome"] = Outcome(end["outcome"])

@@ -94,7 +94,7 @@ class Rig:
         found = []
         for process in psutil.process_iter():
             try:
-                if _computes(process) and process.environ().get("NONET_HOME") == str(self.home):
+                if _computes(process) and process.environ().get("NONET_HOME") == self.environment["NONET_HOME"]:
                     found.append(process)
             except psutil.Error:
                 continue
@@ -139,10 +139,10 @@ class Rig:
 
     def submit(self, batch: Path) -> Plan:
         """Submit a batch file; returns the plan of its run."""
-        before = set(self.storage.home.runs.glob("*")) if self.storage.home.runs.exists() else set()
+        before = set(self.storage.plans())
         self.nonet("submit", str(batch))
-        (run,) = set(self.storage.home.runs.glob("*")) - before
-        return plan_from_json((run / "plan.json").read_bytes())
+        (path,) = set(self.storage.plans()) - before
+        return plan_from_json(self.storage.store.read(path))
 
     def state(self, plan: Plan) -> RunState:
         in_flight = RedisInFlight(self.client, LEASE_SECONDS)
@@ -168,7 +168,7 @@ class Rig:
         self.wait(lambda: (_number(path, "step") or 0) >= step, seconds, f"step {step} of adapter {adapter}")
 
     def submission(self, plan: Plan) -> bytes:
-        return self.storage.home.submission(plan.run, plan.submission).read_bytes()
+        return self.storage.store.read(self.storage.home.submission(plan.run, plan.submission))
 
     def adapter_digests(self, plan: Plan) -> dict[str, str]:
         """For each adapter, the SHA-256 of each of its files, as one text: weights, configuration, losses."""

@@ -27,8 +27,8 @@ from tasks.progress import describe
 
 PROGRESS_SECONDS = 10.0
 """Between two lines of progress in a log."""
-_SECRETS = ("NONET_REDIS_", "NONET_FLOWER_", "NONET_WEBHOOK_")
-"""How the names of settings begin that the compute process has no business with."""
+_SECRETS = ("AWS_", "NONET_REDIS_", "NONET_FLOWER_", "NONET_WEBHOOK_")
+"""How the names of variables begin that the compute process has no business with."""
 
 
 class ComputeSupervisor:

@@ -147,6 +147,9 @@ class Fleet:
 
     def _spawn(self, child: _Child) -> None:
         environment = os.environ | {"NONET_HOME": self._settings.storage_home.store.url}
+        environment["NONET_CACHE"] = str(self._settings.cache.expanduser().resolve())
+        if self._settings.s3_endpoint is not None:
+            environment["NONET_S3_ENDPOINT"] = self._settings.s3_endpoint
         environment["NONET_STACKS"] = str(self._settings.stacks.resolve())
         with child.log.open("ab") as log:
             child.process = subprocess.Popen(

@@ -39,6 +39,7 @@ class Proxy:
         self._pairs: list[_Pair] = []
         self._lock = threading.Lock()
         self._silent = False
+        self._refusing = False
         self._cuts: list[Cut] = []
         self.cuts = 0
         threading.Thread(target=self._accept, name="proxy", daemon=True).start()
@@ -69,6 +70,17 @@ class Proxy:
             for pair in self._pairs:
                 if pair.silent:
                     pair.close()
+
+    def refuse(self) -> None:
+        """Nobody is served any more: connections are closed, new ones at once."""
+        self._refusing = True
+        with self._lock:
+            for pair in self._pairs:
+                pair.close()
+
+    def serve(self) -> None:
+        """New connections are served again."""
+        self._refusing = False
 
     def cut(self, *cuts: Cut) -> None:
         """Make these cuts, one after the other, each at the first piece of bytes that it fits; `cuts` counts them."""
@@ -103,6 +115,9 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            if self._refusing:
+                client.close()
+                continue
             try:
                 server = socket.create_connection(("127.0.0.1", self._target), timeout=5)
             except OSError:

@@ -161,3 +161,59 @@ def test_requirements_are_pinned_and_the_fleet_has_no_torch() -> None:
     assert not loose, "pin with ==:\n" + "\n".join(loose)
     fleet = (ROOT / "config" / "stacks" / "fleet.txt").read_text("utf-8")
     assert not re.search(r"^(torch|vllm|gptqmodel|peft)\b", fleet, re.M | re.I)
+
+
+def test_what_is_shared_is_reached_through_the_store() -> None:
+    """A path of the home is the file itself on a POSIX store only; elsewhere it is this machine's copy, or nothing."""
+    direct = [
+        f"{place(p, node.lineno)}: {ast.unparse(node)[:80]}"
+        for p in modules()
+        for node in ast.walk(ast.parse(p.read_bytes()))
+        if _touches_a_file(node)
+    ]
+    assert not direct, "use home.store (nonet/stores/store.py):\n" + "\n".join(direct)
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("home.plan(run).exists()", True),
+        ("storage.home.runs.glob('*')", True),
+        ("(session.home.run(r) / 'x').read_bytes()", True),
+        ("replace_file(self._home.score(r), b'')", True),
+        ("home.store.exists(home.plan(r))", False),
+        ("home.fleet.mkdir()", False),
+        ("path.exists()", False),
+    ],
+)
+def test_paths_of_the_home_are_seen(source: str, found: bool) -> None:
+    assert any(_touches_a_file(node) for node in ast.walk(ast.parse(source))) is found
+
+
+_ON_PATHS = re.compile(
+    "exists|glob|is_dir|is_file|iterdir|mkdir|open|(read|write)_(bytes|text)|rename|replace|rglob|stat|touch|unlink"
+)
+_WITH_PATHS = re.compile("create_file|file_digest|link_new|open|remove_parts|replace_file|rmtree|shortage")
+_OF_THIS_MACHINE = {"fleet", "root", "store"}
+
+
+def _touches_a_file(node: ast.AST) -> bool:
+    """`home.plan(run).exists()`, `replace_file(storage.home.score(run), …)` and their like."""
+    if not isinstance(node, ast.Call):
+        return False
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    if isinstance(node.func, ast.Attribute) and _ON_PATHS.fullmatch(name) and _in_the_home(node.func.value):
+        return True
+    return bool(_WITH_PATHS.fullmatch(name)) and any(_in_the_home(argument) for argument in node.args)
+
+
+def _in_the_home(node: ast.AST) -> bool:
+    """Whether an expression is a path of a home: `home.runs`, `session.home.plan(run)`, `home.run(run) / "x"`."""
+    if isinstance(node, ast.BinOp):
+        return _in_the_home(node.left)
+    if isinstance(node, ast.Call):
+        node = node.func
+    if not isinstance(node, ast.Attribute) or node.attr in _OF_THIS_MACHINE:
+        return False
+    owner = node.value
+    return (owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")) in ("home", "_home")
