@@ -13,7 +13,6 @@ from typing import Any
 
 from nonet.ballot import Ballot, Ballots
 from nonet.crossfit import Estimate, estimate
-from nonet.greedy import BAGS, SEED
 from nonet.key import SCHEMA, digest
 from nonet.labelled import Labelled, labelled
 from nonet.plan import GOLD, Cell, Plan, QuestionSet, told_bases
@@ -22,7 +21,7 @@ from nonet.rows import read_problems
 from nonet.storage import Storage
 from nonet.submission import submission_bytes
 from nonet.vote import Member, Verdict, VoteSpec, tally
-from nonet.voters import choose_voters, measured
+from nonet.voters import BAGS, SEED, choose_voters, measured
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,25 +17,30 @@ from numpy.typing import NDArray
 from nonet.labelled import Labelled
 from nonet.vote import tempered
 
-BAGS = 20
-"""Bags of members; each sees half of them (the paper's p = 0.5), drawn with SEED."""
-SEED = 0
 Array = NDArray[np.float64]
 
 
 def seats(
-    names: Sequence[str], known: Labelled, count: int, *, soft: bool, temperatures: Mapping[str, float]
+    names: Sequence[str],
+    known: Labelled,
+    count: int,
+    *,
+    soft: bool,
+    temperatures: Mapping[str, float],
+    bags: int,
+    seed: int,
 ) -> dict[str, int]:
-    """How many seats each member wins: in each of BAGS bags `count` seats are filled one after the other.
+    """How many seats each member wins: in each of the `bags`, which hold half of the members (the paper's p = 0.5)
+    drawn with `seed`, `count` seats are filled one after the other.
 
     `names` are in order of merit. Of candidates that help equally the one with the fewest seats so far is taken, then
     the better one: the set is small, so equals are common, and spreading them is nearer to a vote of all. Members
     without a seat are left out.
     """
     votes, logprobs, right = _arrays(names, known, temperatures)
-    draw = random.Random(SEED)
+    draw = random.Random(seed)
     won: Counter[str] = Counter()
-    for _ in range(BAGS):
+    for _ in range(bags):
         bag = sorted(draw.sample(range(len(names)), (len(names) + 1) // 2))
         won.update(names[member] for member in _fill(bag, count, None if soft else votes, logprobs, right))
     return {name: won[name] for name in names if won[name]}

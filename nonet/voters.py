@@ -9,11 +9,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from nonet import greedy
 from nonet.calibration import temperature
 from nonet.labelled import Labelled
 from nonet.vote import SOFT, Member, VoteSpec
 
+BAGS, SEED = 20, 0
+"""Of greedy selection: bags of members, and the seed that they are drawn with."""
 DIGITS = 6
 """Decimals of a weight."""
 
@@ -68,12 +69,15 @@ def _seated(spec: VoteSpec, ranked: tuple[Member, ...], known: Labelled) -> tupl
     count = len(ranked) if spec.members is None else spec.members
     if spec.select != "greedy":
         return ranked[:count]
+    from nonet.greedy import seats  # and with it numpy, which no other vote needs
+
     able = [member for member in ranked if member.validation is not None]
     if not able:
         raise ValueError("cannot select greedily: no member has a validation score")
     temperatures = {member.name: member.temperature for member in able}
     names = [member.name for member in able]
-    won = greedy.seats(names, known, count, soft=spec.method in SOFT, temperatures=temperatures)
+    soft = spec.method in SOFT
+    won = seats(names, known, count, soft=soft, temperatures=temperatures, bags=BAGS, seed=SEED)
     kept = sorted(won, key=lambda name: (-won[name], names.index(name)))[:count]
     mean = sum(won[name] for name in kept) / len(kept)
     return tuple(

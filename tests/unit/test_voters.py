@@ -8,10 +8,10 @@ from math import fsum
 import pytest
 
 from nonet.calibration import HIGHEST, LOWEST, temperature
-from nonet.greedy import BAGS, seats
+from nonet.greedy import seats
 from nonet.labelled import Labelled
 from nonet.vote import METHODS, Member, VoteSpec, tempered
-from nonet.voters import choose_voters, measured, weights_of
+from nonet.voters import BAGS, choose_voters, measured, weights_of
 from tests.unit.electorate import drawn, hand_made
 
 NOTHING = Labelled({}, {}, {}, {})
@@ -111,9 +111,9 @@ def test_a_temperature_is_the_likeliest() -> None:
 def test_greedy_takes_members_that_complement_each_other() -> None:
     """c is the worst, but right where a is wrong; b is a again."""
     known = hand_made("AAAAAAAAAA", {"a": "AAAAAAABBB", "b": "AAAAAAABBC", "c": "BCDBCDAAAA"})
-    won = seats(["a", "b", "c"], known, 4, soft=False, temperatures={})
+    won = seats(["a", "b", "c"], known, 4, soft=False, temperatures={}, bags=BAGS, seed=0)
     assert sum(won.values()) == 4 * BAGS
-    assert won == seats(["a", "b", "c"], known, 4, soft=False, temperatures={})
+    assert won == seats(["a", "b", "c"], known, 4, soft=False, temperatures={}, bags=BAGS, seed=0)
     assert set(won) == {"a", "b", "c"}
 
 
@@ -130,7 +130,7 @@ def test_greedy_beats_its_members_on_what_it_is_fitted_on() -> None:
 
 def test_bags_give_seats_to_more_than_the_best() -> None:
     known = drawn(60, dict.fromkeys("abcdef", 1.0))
-    won = seats(list("abcdef"), known, 3, soft=True, temperatures={})
+    won = seats(list("abcdef"), known, 3, soft=True, temperatures={}, bags=BAGS, seed=0)
     assert sum(won.values()) == 3 * BAGS
     assert len(won) == 6, "every member is in some bag, and one of three equals is taken there"
 
