@@ -72,7 +72,8 @@ def _one_result_each(rig: Rig, state: RunState, deleted: Container[str]) -> None
     for unit in state.units:
         commit = storage.read(unit.scope, unit.key)  # raises when damaged
         saying = [a.epoch for a in rig.attempts.history(unit.key) if a.outcome is Outcome.COMMITTED]
-        set_aside = len(list(storage.home.quarantine.glob(f"{unit.scope}.{unit.key}.*")))
+        aside = storage.store.names(storage.home.quarantine)
+        set_aside = sum(name.startswith(f"{unit.scope}.{unit.key}.") for name in aside)
         if commit is not None:
             assert commit.epoch in saying, f"{unit.name}: committed by attempt {commit.epoch}, but it is {saying}"
             assert len(saying) <= 1 + set_aside + (unit.key in deleted), (
@@ -84,27 +85,30 @@ def _one_result_each(rig: Rig, state: RunState, deleted: Container[str]) -> None
 
 def _nothing_partial(rig: Rig, state: RunState) -> None:
     """Whatever stands under a plain name is whole; once the run is complete, no leftover of a kill remains."""
-    home, plan = rig.storage.home, state.plan
+    home, store, plan = rig.storage.home, rig.storage.store, state.plan
     for name in (*plan.inputs.values(), *(a.input for a in plan.adapters)):
         rig.storage.read_input(name)  # raises when it is not whole
-    for path in (*home.run(plan.run).iterdir(), *(p for u in state.units for p in _listed(home.attempts(u.key)))):
-        if not path.name.startswith(PART) and path.suffix == ".json":
-            assert isinstance(json.loads(path.read_bytes()), dict), f"{path} is not whole"
+    for folder in (home.run(plan.run), *(home.attempts(u.key) for u in state.units)):
+        for path in (folder / name for name in store.names(folder) if name.endswith(".json")):
+            assert isinstance(json.loads(store.read(path)), dict), f"{path} is not whole"
     if state.phase is Phase.COMPLETE and any(name.startswith("scheduler") for name in rig.processes):
         rig.wait(lambda: not list(leftovers(rig, state)), PATIENCE, f"no leftovers: {list(leftovers(rig, state))}")
 
 
 def leftovers(rig: Rig, state: RunState) -> Iterator[Path]:
     """What killed processes left behind of a complete run."""
-    home = rig.storage.home
+    home, store = rig.storage.home, rig.storage.store
     for unit in state.units:
         record = home.commits(unit.scope) / f"{unit.key}.json"
-        records = (record, *home.quarantine.glob(f"{unit.scope}.{unit.key}.*"))
-        named = b"".join(r.read_bytes() for r in records if r.exists())
-        yield from (f for f in _listed(home.blob(unit.key)) if f.name.encode() not in named)
+        aside = (n for n in store.names(home.quarantine) if n.startswith(f"{unit.scope}.{unit.key}."))
+        records = (record, *(home.quarantine / name for name in aside))
+        named = b"".join(store.read(r) for r in records if store.exists(r))
+        blob = home.blob(unit.key)
+        yield from (blob / name for name in store.names(blob) if name.encode() not in named)
         yield from home.commits(unit.scope).glob(f"{PART}{unit.key}*")
         yield from (p for p in _listed(home.attempts(unit.key)) if p.name.startswith(PART))
-        yield from (p for p in (home.checkpoint(unit.key), home.progress(unit.key)) if p.exists())
+        yield from (p for p in (home.checkpoint(unit.key),) if store.holds(p))
+        yield from (p for p in (home.progress(unit.key),) if store.exists(p))
     yield from home.run(state.plan.run).glob(f"{PART}*")
 
 
@@ -116,7 +120,7 @@ def _submission_is(rig: Rig, state: RunState, expected: bytes | None) -> None:
     found = rig.submission(state.plan)
     assert found == expected, "the submission differs from the fault-free run's"
     manifest = rig.storage.home.submission(state.plan.run, f"{state.plan.submission}.manifest.json")
-    assert json.loads(manifest.read_bytes())["submission"]["sha256"] == digest(expected)
+    assert json.loads(rig.storage.store.read(manifest))["submission"]["sha256"] == digest(expected)
 
 
 def _nothing_is_stuck(state: RunState) -> None:

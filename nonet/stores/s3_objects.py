@@ -26,7 +26,7 @@ _MISSING = ("NoSuchKey", "NotFound", "404")
 _CONFLICT = ("ConditionalRequestConflict", "OperationAborted", "409")
 _LOGIN = "the AWS_* variables say who asks"
 _TRIES = 8
-_CONNECT_SECONDS, _READ_SECONDS, _REQUESTS = 5, 30, 3
+_CONNECT_SECONDS, _READ_SECONDS, _REQUESTS = 5, 20, 3
 
 
 @dataclass(frozen=True, slots=True)

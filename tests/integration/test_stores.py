@@ -19,6 +19,7 @@ from nonet.stores.store import Store
 from tasks.waiting import is_away
 from tests.s3_server import BUCKET, CREDENTIALS, S3Server
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 KEY = "a" * 64
 RACERS = 4
 BEAT = 0.03
