@@ -20,9 +20,9 @@ from config.settings import NoFleetError
 from nonet.base import base_config
 from nonet.capacity import Capacity
 from nonet.fit import ANSWER, TRAIN, Misfit, Need, gib, misfit, need_of
-from nonet.gptq import weight_files
 from nonet.memory import Architecture, architecture
 from nonet.plan import Plan, PlannedBase
+from nonet.weights import weight_files
 from tasks.announcement import announced
 
 _VERBS = {TRAIN: "trained", ANSWER: "answered with"}

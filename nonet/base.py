@@ -15,8 +15,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from nonet.gptq import module_shapes, plain_weights, quantisation, weight_files
 from nonet.stack import dtype_argument, is_volta, quantised_model, readable
+from nonet.weights import module_shapes, plain_weights, quantisation, weight_files
 
 DTYPES = ("float16", "bfloat16", "float32")
 """Numbers that a base can compute in, by their names in torch."""
@@ -47,14 +47,17 @@ def load_base(path: str, device: str, form: Form | None = None, dtype: str | Non
 
     `dtype` (one of DTYPES) is what it computes in; None: float32 on a CPU, float16 on a GPU. `form` None chooses:
     resident on a CPU where it fits, else packed. Raises FileNotFoundError and ValueError for a base that is missing,
-    damaged or quantised otherwise than by GPTQ.
+    damaged or quantised otherwise than by GPTQ or AWQ.
     """
     config = base_config(path)
     chosen = form or _form(path, config, device)
     tokenizer = load_tokenizer(path)
     numbers = dtype or ("float32" if device == "cpu" else "float16")
-    resident = chosen is Form.RESIDENT
-    model = _resident(path, config, device, numbers) if resident else quantised_model(path, device, numbers)
+    if chosen is Form.RESIDENT:
+        model = _resident(path, config, device, numbers)
+    else:
+        how = quantisation(config)
+        model = quantised_model(path, device, numbers, "gptq" if how is None else how.method)
     model.requires_grad_(False)
     model.eval()
     return Base(path, device, chosen, model, tokenizer)

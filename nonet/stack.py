@@ -42,17 +42,20 @@ def readable(path: str) -> Iterator[str]:
         yield path
 
 
-def quantised_model(path: str, device: str, dtype: str) -> Any:
-    """The base at `path` with its packed weights and kernels that have gradients, through stock transformers.
+def quantised_model(path: str, device: str, dtype: str, method: str = "gptq") -> Any:
+    """The base at `path`, quantised by `method` (gptq or awq), with its packed weights and kernels that have gradients,
+    through stock transformers.
 
     transformers 5 asks GPTQModel for the kernel: on a GPU "auto_trainable", any that autograd goes through; on a CPU
     "torch", since the one that "auto_trainable" takes there rounds activations. 4.42 has auto-gptq, of whose kernels
-    autograd goes only through those without exllama.
+    autograd goes only through those without exllama, and nothing for AWQ: raises ValueError there.
     """
     import torch
     import transformers
 
-    if is_volta():
+    if method == "awq":
+        kernel = _awq_kernel(transformers, device)
+    elif is_volta():
         kernel = transformers.GPTQConfig(bits=4, use_exllama=False)
     else:
         kernel = transformers.GPTQConfig(bits=4, backend="torch" if device == "cpu" else "auto_trainable")
@@ -67,6 +70,12 @@ def quantised_model(path: str, device: str, dtype: str) -> Any:
     if is_volta():
         keep_gradients(model)
     return model
+
+
+def _awq_kernel(transformers: Any, device: str) -> Any:
+    if is_volta():
+        raise ValueError("this stack has no AWQ kernels: use the stack gpu, or the base's GPTQ quantisation")
+    return transformers.AwqConfig(backend="torch_awq" if device == "cpu" else "auto_trainable")
 
 
 def dtype_argument(dtype: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from nonet.engines import Adapter, Ask, Cast, EngineError, Reply
 from nonet.engines.adapter_files import DamagedAdapterError, read_adapter
 from nonet.engines.ballots import letter_ballot, text_ballot
 from nonet.engines.vllm_plain import int4_runs_here, plain_settings
-from nonet.gptq import quantisation
+from nonet.weights import quantisation
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine lives and dies with this process
@@ -186,6 +186,7 @@ def _built(base: str, device: str, sizes: Sizes, dtype: str | None) -> Any:
 
 def _cpu_settings(base: str) -> dict[str, Any]:
     settings: dict[str, Any] = {"dtype": "bfloat16", "kv_cache_memory_bytes": CPU_CACHE, "enforce_eager": True}
-    if quantisation(base_config(base)) is not None and not int4_runs_here():
+    how = quantisation(base_config(base))
+    if how is not None and (how.method == "awq" or not int4_runs_here()):
         settings |= plain_settings()
     return settings

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nonet.base import base_config
-from nonet.gptq import plain_weights, quantisation
+from nonet.weights import plain_weights, quantisation
 
 LOAD_FORMAT = "nonet_plain"
 

@@ -119,7 +119,7 @@ def ordinary_loss(wrapped: Any, lessons: Any) -> Any:
 def weights(base: str) -> dict[str, float]:
     """Largest difference of any weight, exact and after rounding to float16 as GPTQModel computes."""
     from nonet.base import base_config
-    from nonet.gptq import plain_weights, quantisation
+    from nonet.weights import plain_weights, quantisation
 
     own = plain_weights(Path(base), quantisation(base_config(base)))
     worst = {"modules": 0.0, "exact": 0.0, "rounded": 0.0}
