@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 from rich.text import Text
 
 from nonet.aggregation import Aggregation
+from nonet.base_results import BaseResult
+from nonet.fit import gib
 from nonet.pairs import VOTE, Pair, pair_between
 from nonet.results import Floor, Results
 from nonet.score import Score
@@ -51,6 +53,23 @@ def results_table(results: Results) -> Table:
         figures += [score_text(results.vote_test), span(results.vote_test)]
     counts = (str(votes), "", "", "")
     table.add_row(Text("vote", "bold green"), *counts, *(Text(figure, "bold green") for figure in figures), "")
+    return table
+
+
+def bases_table(found: Sequence[BaseResult]) -> Table:
+    """The bases of a run side by side; scores on gold where there is gold."""
+    scored = any(base.test is not None for base in found)
+    sets = ("val.", *(("test",) if scored else ()))
+    names = [f"{name} {what}" for name in sets for what in ("best", "mean", "vote")]
+    figures = ("members", *names, "training", "answering", "s/question")
+    table = plain_table("base", *figures, "model", numbers=figures)
+    for base in found:
+        cells = [str(base.members)]
+        for known in (base.validation, *((base.test,) if scored else ())):
+            cells += [share(known.best), share(known.mean), share(known.vote)] if known else ["-"] * 3
+        cells += ["-" if size is None else gib(size) for size in (base.training_memory, base.answering_memory)]
+        cells.append("-" if base.seconds is None else f"{base.seconds:.3f}")
+        table.add_row(base.name, *cells, base.model.rstrip("/").rpartition("/")[2])
     return table
 
 

@@ -16,8 +16,9 @@ from cli.exit_codes import ExitCode
 from cli.options import json_option, run_argument
 from cli.screen import console
 from cli.session import Session
-from cli.tables import results_lines, results_table, score_table, vote_lines
+from cli.tables import bases_table, results_lines, results_table, score_table, vote_lines
 from nonet.aggregation import Aggregation, aggregate, collect, spec_of
+from nonet.base_results import BaseResult, base_results
 from nonet.defect import DefectsError
 from nonet.labelled import labelled
 from nonet.pairs import Pair
@@ -78,10 +79,14 @@ def vote(
     store.replace(folder / f"{plan.submission}.manifest.json", manifest)
     place = store.place(folder / plan.submission)
     found = results_of(session.storage, plan, result, spec)
+    bases = base_results(session.storage, plan, spec) if len(plan.bases) > 1 else ()
     if as_json:
-        click.echo(json.dumps(_vote_json(result, found, place), ensure_ascii=False, indent=1))
+        whole = _vote_json(result, found, place) | {"bases": [asdict(base) for base in bases]}
+        click.echo(json.dumps(whole, ensure_ascii=False, indent=1))
         return
     console().print(results_table(found))
+    if bases:
+        console().print(bases_table(bases))
     for line in (*vote_lines(result), *results_lines(found)):
         click.echo(line)
     click.echo(f"submission: {place}")
@@ -140,6 +145,7 @@ def score(session: Session, run: str, gold: Path, submission: Path | None, as_js
     floor = floor_of(split_questions(problems))
     tests: tuple[Pair, ...] = ()
     members: dict[str, Score] = {}
+    bases: tuple[BaseResult, ...] = ()
     if submission is None and Path(run).is_file():
         total = _scored(row_answers(read_submission(Path(run))), problems, run)
     else:
@@ -152,6 +158,7 @@ def score(session: Session, run: str, gold: Path, submission: Path | None, as_js
         if submission is None and remember_score(session.storage, plan, problems, total, members):
             write_logbook(session.storage)
         tests = pairs_with(test, list(members), answers)
+        bases = base_results(session.storage, plan, spec_of(plan), problems) if len(plan.bases) > 1 else ()
     if as_json:
         whole = {
             "schema": 1,
@@ -159,11 +166,14 @@ def score(session: Session, run: str, gold: Path, submission: Path | None, as_js
             "submission": total.to_json(),
             "members": {name: member.to_json() for name, member in members.items()},
             "pairs": [pair.to_json() for pair in tests],
+            "bases": [asdict(base) for base in bases],
             "floor": None if floor is None else asdict(floor),
         }
         click.echo(json.dumps(whole, ensure_ascii=False, indent=1))
         return
     console().print(score_table(total, members, tests, floor))
+    if bases:
+        console().print(bases_table(bases))
     if total.extra:
         click.echo(f"{total.extra} answers are for questions that {gold} does not have; they count for nothing")
 

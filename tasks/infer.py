@@ -78,7 +78,8 @@ def _answer(
             progress.report(event)
         elif event["event"] == "ballots":
             unit = claim.units[held[event["adapter"]].key]
-            claim.commit(unit, body={"ballots": event["ballots"], "shard": shard.name})
+            cost = {name: event[name] for name in ("seconds", "peak_memory_bytes") if name in event}
+            claim.commit(unit, body={"ballots": event["ballots"], "shard": shard.name, **cost})
         elif event["event"] == "failed":
             unit = claim.units[held[event["adapter"]].key]
             claim.fail(unit, *_fault(context, event))

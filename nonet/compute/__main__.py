@@ -12,6 +12,7 @@ from nonet.compute import infer, train
 from nonet.compute.channel import Channel, take_pipes
 from nonet.compute.failure import error_class, message
 from nonet.compute.orders import InferOrder, OrderError, TrainOrder, read_order
+from nonet.compute.peak import reset_peak
 from nonet.compute.telling import DrainedError, Telling
 from nonet.compute.warm import Warm
 from nonet.parent import die_with_parent
@@ -59,6 +60,7 @@ def serve(line: str, warm: Warm, channel: Channel) -> None:
 
 def _carry_out(order: TrainOrder | InferOrder, warm: Warm, telling: Telling) -> dict[str, Any]:
     _use_threads(order)
+    reset_peak()
     if isinstance(order, TrainOrder):
         return train.carry_out(order, warm, telling)
     return infer.carry_out(order, warm, telling)

@@ -13,6 +13,7 @@ from nonet.ballot import Ballot
 from nonet.base import load_tokenizer
 from nonet.compute.failure import BadInputError, input_file
 from nonet.compute.orders import InferOrder
+from nonet.compute.peak import peak_memory
 from nonet.compute.telling import Telling
 from nonet.compute.warm import Warm
 from nonet.engines import Ask, Engine, Reply
@@ -33,9 +34,12 @@ def carry_out(order: InferOrder, warm: Warm, telling: Telling) -> dict[str, Any]
     asks, cut = _asks(order, problems, tokenizer)
     reply = Reply(order.prompt.answer, order.max_tokens)
 
+    begun, ended = time.monotonic(), 0
     each = sum(len(ask.ids) for ask in asks) / max(1, len(asks))
 
     def answered(done: int) -> None:
+        nonlocal ended
+        ended = done
         tokens = round(done * each)  # of prompts; a reply is one token or a few
         telling.progress("answering", last=done == total, done=done, total=total, questions=done, tokens=tokens)
         telling.stop_here(done)
@@ -44,7 +48,9 @@ def carry_out(order: InferOrder, warm: Warm, telling: Telling) -> dict[str, Any]
     for cast in engine.answer(order.adapters, asks, reply, answered):
         if cast.failure is None:
             ballots = [ballot.to_json() for ballot in _by_question(asks, cast.ballots)]
-            telling.event("ballots", adapter=cast.adapter, ballots=ballots)
+            pace = (time.monotonic() - begun) / max(1, ended)  # an engine may have prompts of all adapters in work
+            cost = {"seconds": round(pace * len(asks), 4), "peak_memory_bytes": peak_memory()}
+            telling.event("ballots", adapter=cast.adapter, ballots=ballots, **cost)
         else:
             telling.event("failed", adapter=cast.adapter, error_class=ErrorClass.BAD_INPUT, error=cast.failure)
     return {"seconds": round(time.monotonic() - started, 3), "prompts": total, "cut": cut, "warm": was_warm}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import resource
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from nonet.base import Form, base_identity
 from nonet.checkpoint import Losses
 from nonet.compute.failure import BadInputError, input_file
 from nonet.compute.orders import TrainOrder
+from nonet.compute.peak import peak_memory
 from nonet.compute.telling import DrainedError, Telling
 from nonet.compute.warm import Warm
 from nonet.engines.adapter_files import CONFIG, WEIGHTS
@@ -160,13 +159,3 @@ def _result(course: Course, trained: Trained, cut: int) -> dict[str, Any]:
         "peak_memory_bytes": peak_memory(),
         "resumed_from": trained.resumed_from,
     }
-
-
-def peak_memory() -> int:
-    """The most memory that this process has held so far, in bytes: the GPU's where it has used one."""
-    import torch
-
-    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
-        return int(torch.cuda.max_memory_allocated())
-    unit = 1 if os.uname().sysname == "Darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
