@@ -23,9 +23,12 @@ from typing import Any
 GIB = 2**30
 _LORA_TRAINED = 16
 """Bytes a trained parameter: weight, gradient and AdamW's two moments in float32."""
-_RUNTIME = {"cpu": 0.45 * GIB, "cuda": 0.8 * GIB}
+_RUNTIME = {"cpu": 0.39 * GIB, "cuda": 0.8 * GIB}
 """What a compute process takes without a base: Python, torch, transformers and peft; on a GPU its CUDA context and
 kernels. Measured: see docs/memory.md."""
+_HELD_ON_CPU = 2.3
+"""Times that a training's activations take on a CPU what is counted: gradients on their way back, and freed blocks that
+the C library keeps. Fitted to the measurements in docs/memory.md."""
 _VLLM_SHARE = 0.9
 """Part of a GPU that vLLM allows itself (its gpu_memory_utilization)."""
 _VLLM_TOKENS = 8192
@@ -169,7 +172,7 @@ def training_memory(base: Architecture, work: Work, device: str, dtype: str | No
         unpacked = base.layer_weights * numbers + 4 * max(i * o for i, o in base.modules.values())
         activations = base.layers * tokens * base.hidden * numbers + layer + unpacked
     else:
-        activations = base.layers * layer
+        activations = base.layers * layer * (_HELD_ON_CPU if device == "cpu" else 1)
     activations += 2 * tokens * base.intermediate * 4  # gradients of the widest tensors on their way back
     activations += 3 * work.batch_size * base.vocabulary * 4  # logits, their softmax and its gradient
     adapters = _LORA_TRAINED * base.lora(work.rank, work.targets)
