@@ -11,7 +11,7 @@ Knows decoders of the Llama kind (Llama, Mistral, Qwen2, Qwen3) and what Nonet's
   one layer with the dequantised copy of its weights.
 - *Logits*: the rows that are made of them, float32.
 
-How far it is off where it was measured: docs/memory.md.
+How far it is off where it was measured: docs/bases.md.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _LORA_TRAINED = 16
 """Bytes a trained parameter: weight, gradient and AdamW's two moments in float32."""
 _RUNTIME = {"cpu": 0.39 * GIB, "cuda": 0.8 * GIB}
 """What a compute process takes without a base: Python, torch, transformers and peft; on a GPU its CUDA context and
-kernels. Measured: see docs/memory.md."""
+kernels. Measured: see docs/bases.md."""
 _HELD_ON_CPU = 2.3
 """Times that a training's activations take on a CPU what is counted: gradients on their way back, and freed blocks that
-the C library keeps. Fitted to the measurements in docs/memory.md."""
+the C library keeps. Fitted to the measurements in docs/bases.md."""
 _VLLM_SHARE = 0.9
 """Part of a GPU that vLLM allows itself (its gpu_memory_utilization)."""
 _VLLM_TOKENS = 8192
