@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import redis
 
@@ -17,12 +16,11 @@ from cli.exit_codes import ExitCode
 from cli.session import Session
 from config.queues import Queue
 from config.settings import NoFleetError
-from nonet.base import base_config
+from nonet.base import base_architecture
 from nonet.capacity import Capacity
 from nonet.fit import ANSWER, TRAIN, Misfit, Need, gib, misfit, need_of
-from nonet.memory import Architecture, architecture
+from nonet.memory import Architecture
 from nonet.plan import Plan, PlannedBase
-from nonet.weights import weight_files
 from tasks.announcement import announced
 
 _VERBS = {TRAIN: "trained", ANSWER: "answered with"}
@@ -73,8 +71,7 @@ def _needs(plan: Plan, base: PlannedBase) -> Iterator[Need]:
     found: Architecture | None = None
     unknown = ""
     try:
-        stored = sum(file.stat().st_size for file in weight_files(Path(base.model.path)))
-        found = architecture(base_config(base.model.path), stored)
+        found = base_architecture(base.model.path)
     except (OSError, ValueError, KeyError, TypeError) as error:
         unknown = str(error)
     for role in (TRAIN, ANSWER):

@@ -15,6 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from nonet.memory import Architecture, architecture
 from nonet.stack import dtype_argument, is_volta, quantised_model, readable
 from nonet.weights import module_shapes, plain_weights, quantisation, weight_files
 
@@ -91,6 +92,12 @@ def base_identity(path: str) -> str:
     sizes = [[file.name, file.stat().st_size] for file in weight_files(Path(path))]
     text = json.dumps([base_config(path), sizes], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def base_architecture(path: str) -> Architecture:
+    """The base's shapes and the size of its weights, for estimates; raises OSError, ValueError, KeyError, TypeError."""
+    stored = sum(file.stat().st_size for file in weight_files(Path(path)))
+    return architecture(base_config(path), stored)
 
 
 def base_shapes(path: str) -> dict[str, tuple[int, int]]:

@@ -71,13 +71,19 @@ def need_of(plan: Plan, base: PlannedBase, role: str, found: Architecture | None
 
 def misfit(need: Need, worker: Capacity) -> Misfit | None:
     """Why `worker` cannot meet `need`, None when nothing is known against it."""
-    for reason in _reasons(need, worker):
+    reason = obstacle(need, worker)
+    if reason is not None:
         return Misfit(worker.worker, reason)
     needed = need.least_memory(worker.device)
     if needed is not None and needed > worker.memory:
         reason = f"needs about {gib(needed)} to {need.role}, and {worker.name} has {gib(worker.memory)}"
         return Misfit(worker.worker, reason, needed, worker.memory)
     return None
+
+
+def obstacle(need: Need, worker: Capacity) -> str | None:
+    """What `worker` surely lacks, whatever its memory: a stack, or a GPU that the base's kernels or numbers run on."""
+    return next(_reasons(need, worker), None)
 
 
 def _reasons(need: Need, worker: Capacity) -> Iterator[str]:

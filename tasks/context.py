@@ -11,6 +11,7 @@ from redis.retry import Retry
 
 from config.settings import Settings
 from nonet.attempt import Attempts
+from nonet.capacity import Capacity
 from nonet.home import Home
 from nonet.plan import Plan, plan_from_json
 from nonet.storage import Storage
@@ -34,6 +35,7 @@ class TaskContext:
     compute: Compute
     worker: str
     line: Line
+    capacity: Capacity | None
 
     def plan(self, run: str) -> Plan:
         """The plan of `run`; raises OSError, ValueError."""

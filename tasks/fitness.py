@@ -1,4 +1,5 @@
-"""Whether this worker can work on a run: it reaches the storage, its code is of the run's version, it has the stack.
+"""Whether this worker can work on a run: it reaches the storage, its code is of the run's version, and it has
+the stack and the GPU for it.
 
 A worker that cannot says why in its log, gives the work back at once and rests, so that the others get it: one sick
 worker must not eat the queue.
@@ -15,7 +16,9 @@ import redis
 
 from config.queues import sent_name
 from config.settings import NoStackError
-from nonet.plan import OtherSchemaError, Plan
+from nonet.base import base_architecture
+from nonet.fit import need_of, obstacle
+from nonet.plan import OtherSchemaError, Plan, PlannedBase
 from tasks.context import TaskContext
 from tasks.wake import wake
 
@@ -41,14 +44,31 @@ def plan_or_rest(context: TaskContext, run: str, keys: Iterable[str]) -> Plan | 
     return None
 
 
-def stack_or_rest(context: TaskContext, run: str, keys: Iterable[str], stack: str) -> bool:
-    """Whether `stack` is installed here; False, after a rest, where it is not."""
+def able_or_rest(
+    context: TaskContext, plan: Plan, keys: Iterable[str], base: PlannedBase, role: str, stack: str
+) -> bool:
+    """Whether `stack` is installed here, and the GPU is one on which `base` computes; False, after a rest, otherwise.
+
+    `role` is that of nonet.fit. Memory is not looked at: its estimate may be wrong, and a try does no harm.
+    """
+    reason = _obstacle(context, plan, base, role, stack)
+    if reason is not None:
+        _give_back(context, keys, f"refused work of run {plan.run}: {reason}")
+    return reason is None
+
+
+def _obstacle(context: TaskContext, plan: Plan, base: PlannedBase, role: str, stack: str) -> str | None:
     try:
         context.settings.stack_python(stack)
     except NoStackError as error:
-        _give_back(context, keys, f"refused work of run {run}: {error}, or name another stack in the batch")
-        return False
-    return True
+        return f"{error}, or name another stack in the batch"
+    if context.capacity is None or context.capacity.capability is None:
+        return None
+    try:
+        found = base_architecture(base.model.path)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # the compute process says better what is wrong with the base
+    return obstacle(need_of(plan, base, role, found), context.capacity)
 
 
 def _give_back(context: TaskContext, keys: Iterable[str], reason: str) -> None:

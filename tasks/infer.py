@@ -9,11 +9,12 @@ from typing import Any
 from celery import Task
 
 from nonet.attempt import ErrorClass
+from nonet.fit import ANSWER
 from nonet.plan import ADAPTERS, Cell, Plan, PlannedBase, Shard
 from nonet.storage import DamagedError
 from tasks.claim import Claim, Unit, claimed
 from tasks.context import TaskContext, context_of
-from tasks.fitness import plan_or_rest, stack_or_rest
+from tasks.fitness import able_or_rest, plan_or_rest
 from tasks.port import Event
 from tasks.progress import Progress
 
@@ -31,7 +32,7 @@ def infer(self: Task, run: str, shard: str, keys: list[str]) -> dict[str, str]:
     if len(bases) > 1:
         raise ValueError(f"run {run}: one message asks for adapters of {len(bases)} bases; it may ask for those of one")
     for base in bases.values():
-        if not stack_or_rest(context, run, keys, _stack(context, base)):
+        if not able_or_rest(context, plan, keys, base, ANSWER, _stack(context, base)):
             return {}
     with claimed(context, run, units, len(units)) as claim:
         held = {c.adapter.key: c for c in cells if c.key in claim.attempts}

@@ -8,10 +8,11 @@ from typing import Any
 
 from celery import Task
 
+from nonet.fit import TRAIN
 from nonet.plan import ADAPTERS, Plan, PlannedAdapter, PlannedBase
 from tasks.claim import Claim, Unit, claimed
 from tasks.context import TaskContext, context_of
-from tasks.fitness import plan_or_rest, stack_or_rest
+from tasks.fitness import able_or_rest, plan_or_rest
 from tasks.port import Event
 from tasks.progress import Progress
 
@@ -25,8 +26,8 @@ def train(self: Task, run: str, keys: list[str]) -> dict[str, str]:
     if plan is None:
         return {}
     adapters = [plan.adapter(key) for key in keys]
-    for stack in {_stack(context, plan.base_of(adapter)) for adapter in adapters}:
-        if not stack_or_rest(context, run, keys, stack):
+    for base in {adapter.base: plan.base_of(adapter) for adapter in adapters}.values():
+        if not able_or_rest(context, plan, keys, base, TRAIN, _stack(context, base)):
             return {}
     units = [Unit(ADAPTERS, a.key, a.name) for a in adapters]
     with claimed(context, run, units, len(units)) as claim:

@@ -18,6 +18,7 @@ from celery import Celery, signals
 from config.queues import Queue
 from config.settings import Settings
 from nonet.attempt import Attempts
+from nonet.capacity import Capacity
 from nonet.heartbeat import beat
 from nonet.parent import die_with_parent
 from nonet.storage import Storage
@@ -38,8 +39,10 @@ def run_worker(settings: Settings, *, name: str, queues: Sequence[Queue]) -> Non
     """Work until told to stop: SIGTERM drains (checkpoint, give the work back), a second SIGTERM or SIGQUIT ends."""
     app = make_app(settings.redis())
     hostname = f"{name}@{settings.host}"
-    _bind(app, settings, hostname, queues)
-    _announce(settings, hostname, queues)
+    capacity = capacity_of(settings, hostname, queues)
+    _bind(app, settings, hostname, queues, capacity)
+    if capacity is not None:
+        _announce(settings, capacity)
     app.worker_main(
         [
             "worker",
@@ -55,11 +58,8 @@ def run_worker(settings: Settings, *, name: str, queues: Sequence[Queue]) -> Non
     )
 
 
-def _announce(settings: Settings, worker: str, queues: Sequence[Queue]) -> None:
+def _announce(settings: Settings, capacity: Capacity) -> None:
     """Have the worker say what it has for as long as it lives."""
-    capacity = capacity_of(settings, worker, queues)
-    if capacity is None:
-        return
     client = connect(settings.redis(), _ANNOUNCING_SECONDS)
     said = -RENEW_SECONDS
 
@@ -71,13 +71,13 @@ def _announce(settings: Settings, worker: str, queues: Sequence[Queue]) -> None:
                 announce(client, capacity)
 
     def on_shutdown(**_: Any) -> None:
-        withdraw(client, worker)
+        withdraw(client, capacity.worker)
 
     signals.heartbeat_sent.connect(on_heartbeat, weak=False)
     signals.worker_shutdown.connect(on_shutdown, weak=False)
 
 
-def _bind(app: Celery, settings: Settings, hostname: str, queues: Sequence[Queue]) -> None:
+def _bind(app: Celery, settings: Settings, hostname: str, queues: Sequence[Queue], capacity: Capacity | None) -> None:
     """Give every pool process its surroundings, and tell it when the worker is to stop."""
     drain = multiprocessing.Event()
     supervisors: list[ComputeSupervisor] = []
@@ -89,7 +89,7 @@ def _bind(app: Celery, settings: Settings, hostname: str, queues: Sequence[Queue
         supervisors.append(supervisor)
         client = connect(settings.redis(), min(SOCKET_SECONDS, settings.lease_seconds / 3))
         storage, attempts = Storage(home), Attempts(home)
-        attach(app, TaskContext(settings, home, storage, attempts, client, supervisor, hostname, Line(app)))
+        attach(app, TaskContext(settings, home, storage, attempts, client, supervisor, hostname, Line(app), capacity))
         taken = [queue.value for queue in queues]
         Vitals(
             client, "worker", hostname, lambda: {"queues": taken, **memory_signs(settings.device, supervisor.pid)}
