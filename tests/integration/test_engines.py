@@ -167,7 +167,7 @@ def check_option_orders(rig: ComputeRig, order: dict[str, Any], folder: Path, ap
                 question["options"] = [*question["options"][turn:], *question["options"][:turn]]
         turned = folder / f"turned-{turn}.jsonl"
         turned.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
-        for name, cast in ballots(rig.order(order | {"problems": str(turned)})).items():
+        for name, cast in ballots(rig.order(order | {"problems": str(turned)}, seconds=200)).items():
             for ballot in cast:
                 shown = [*options[ballot["q"]][turn:], *options[ballot["q"]][:turn]]
                 own = sums.setdefault((name, ballot["q"]), dict.fromkeys(shown, 0.0))
@@ -178,7 +178,7 @@ def check_option_orders(rig: ComputeRig, order: dict[str, Any], folder: Path, ap
                 row["questions"], (options[f"{row['id']}#{at}"] for at in range(2)), strict=True
             ):
                 question["options"] = found
-    events = rig.order(order | {"permutations": 3})
+    events = rig.order(order | {"permutations": 3}, seconds=200)
     asked = sum(map(len, ballots(events).values()))
     assert asked == len(sums)
     assert result(events)["prompts"] == 3 * asked
