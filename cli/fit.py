@@ -99,15 +99,16 @@ def refuse_unfit(found: Sequence[Fit], adapters: Sequence[AdapterEstimate]) -> N
 def fit_lines(found: Sequence[Fit], workers: Sequence[Capacity], device: str) -> Iterator[str]:
     """The estimates for people, a line a base, and the workers that cannot."""
     devices = sorted({worker.device for worker in workers if worker.queues != (Queue.CPU.value,)}) or [device]
+    width = max(len(fit.need.base.name) for fit in found)
     for train, answer in zip(found[::2], found[1::2], strict=True):
-        name = f"{train.need.base.name}  " if train.need.base.name else ""
+        name = f"{train.need.base.name:{width}}  " if width else ""
         if train.need.architecture is None:
             yield f"memory   {name}not known: {train.need.unknown}"
             continue
         told = [
-            f"about {gib(train.need.memory(found) or 0)} to train, {gib(answer.need.memory(found) or 0)} to answer "
-            f"({'on a GPU' if found == 'cuda' else 'on a CPU'})"
-            for found in devices
+            f"about {gib(train.need.memory(kind) or 0)} to train, {gib(answer.need.memory(kind) or 0)} to answer "
+            f"({'on a GPU' if kind == 'cuda' else 'on a CPU'})"
+            for kind in devices
         ]
         yield f"memory   {name}{'; '.join(told)}"
     if not workers:
