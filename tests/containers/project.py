@@ -65,6 +65,7 @@ class Project:
         self.profile = profile
         self.settings = dict(settings)
         self._pids: dict[str, int] = {}
+        self._environments: dict[str, dict[str, str]] = {}
         self.services: dict[str, Any] = yaml.safe_load((folder / "docker-compose.yml").read_text("utf-8"))["services"]
 
     def __enter__(self) -> Project:
@@ -92,7 +93,7 @@ class Project:
         identity = ("--setuid", str(main.uids().real), "--setgid", str(main.gids().real))
         done = subprocess.run(
             ["nsenter", "--target", str(pid), "--all", "--root", "--wd", *identity, "--", *command],
-            env=main.environ(),
+            env=self._environments[service],
             capture_output=True,
             text=True,
             timeout=300,
@@ -105,7 +106,9 @@ class Project:
     def pid(self, service: str) -> int:
         """The main process of a service's container, as the host sees it; asked again when it is gone."""
         if service not in self._pids or not psutil.pid_exists(self._pids[service]):
-            self._pids[service] = int(self.inspect(service)["State"]["Pid"])
+            found = self.inspect(service)
+            self._pids[service] = int(found["State"]["Pid"])
+            self._environments[service] = dict(entry.split("=", 1) for entry in found["Config"]["Env"])
         return self._pids[service]
 
     def container(self, service: str) -> str:

@@ -47,12 +47,13 @@ def test_secrets_are_demanded_and_have_no_default(secret: str) -> None:
     assert f"${{{secret}}}" not in text
 
 
-def test_only_flower_is_reached_from_outside_and_on_loopback() -> None:
+def test_only_flower_and_metrics_are_reached_and_on_loopback() -> None:
     published = {
         name: service["ports"] for name, service in services("docker-compose.yml").items() if "ports" in service
     }
-    assert list(published) == ["flower"]
+    assert set(published) == {"flower", "metrics"}
     assert published["flower"][0].startswith("${NONET_FLOWER_LISTEN:-127.0.0.1}:")
+    assert published["metrics"][0].startswith("${NONET_METRICS_LISTEN:-127.0.0.1}:")
     networks = yaml.safe_load(read("docker-compose.yml"))["networks"]
     assert networks["fleet"]["internal"] is True
     assert services("docker-compose.yml")["redis"]["networks"] == ["fleet"]
@@ -107,6 +108,12 @@ def test_images_are_pinned_and_not_root() -> None:
         assert re.search(r":\d+\.\d+\.\d+|^nonet:", name), f"{name} has no version"
     assert re.search(r"^USER nonet$", text, re.M)
     assert not re.search(r"(?i)password|token", re.sub(r"^#.*$", "", text, flags=re.M))
+
+
+def test_every_stack_of_the_dockerfile_exists() -> None:
+    for stacks in re.findall(r'STACKS="([^"]+)"', read("Dockerfile.gpu")):
+        for stack in stacks.split():
+            assert (ROOT / "config" / "stacks" / f"{stack}.txt").exists(), stack
 
 
 def test_secrets_stay_out_of_git_and_of_images() -> None:
