@@ -7,6 +7,7 @@ stack `cpu` (GPTQ weights dequantised exactly, transformers 5, peft 0.21) and of
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,6 +141,29 @@ def test_adapter_of_a_newer_peft_is_answered(volta: ComputeRig, cpu: ComputeRig,
     config.write_text(json.dumps(json.loads(config.read_text()) | {"lora_bias": True}))
     (failed,) = [event for event in volta.order(order) if event["event"] == "failed"]
     assert "peft 0.12.0 does not know lora_bias" in failed["error"]
+
+
+def newer_base(folder: Path) -> Path:
+    """The demo base with its facts where transformers 5 writes them, and another base of its rotary embedding."""
+    shutil.copytree(BASE, folder)
+    config = json.loads((BASE / "config.json").read_text())
+    config["dtype"] = config.pop("torch_dtype")
+    config["rope_parameters"] = {"rope_type": "default", "rope_theta": config.pop("rope_theta") * 100}
+    (folder / "config.json").write_text(json.dumps(config))
+    settings = json.loads((BASE / "tokenizer_config.json").read_text())
+    (folder / "chat_template.jinja").write_text(settings.pop("chat_template"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"tokenizer_class": "TokenizersBackend"}))
+    return folder
+
+
+def test_base_written_by_transformers_5_is_the_same_model(
+    volta: ComputeRig, cpu: ComputeRig, trained: Trained, tmp_path: Path
+) -> None:
+    order = infer_order({"volta": trained.adapter}, TEST, 4)
+    newer = order | {"base": str(newer_base(tmp_path / "base"))}
+    old, plain, own = ballots(cpu.order(order)), ballots(cpu.order(newer)), ballots(volta.order(newer, seconds=200))
+    assert compared(plain, own, EXACT).apart < EXACT
+    assert compared(old, own, EXACT).apart > 0.01, "the rotary embedding's base is heeded"
 
 
 def test_one_fleet_trains_by_volta_and_answers_by_cpu(tmp_path: Path) -> None:
