@@ -26,13 +26,17 @@ def identify_base(model: str, revision: str | None, folder: Path, key: str = "ba
     path = (folder / model).resolve()
     if not path.is_dir():
         path = _from_hub(model, revision, key)
+    return BaseModel(model, revision, str(path), base_digest(path, key))
+
+
+def base_digest(path: Path, key: str = "base") -> str:
+    """SHA-256 over the base in the folder `path`; raises NoBaseError, OSError."""
     files = sorted(p for p in path.iterdir() if p.is_file() and p.suffix in _KINDS)
     if not (path / "config.json").exists() or not any(p.suffix == ".safetensors" for p in files):
         unsafe = [p.name for p in path.iterdir() if p.suffix in _UNSAFE]
         hint = f"; {unsafe[0]} is not read, convert it to safetensors" if unsafe else ""
         raise NoBaseError(f"{key}.model: {path} holds no config.json with *.safetensors{hint}")
-    content = [(p.name, known_digest(p)) for p in files]
-    return BaseModel(model, revision, str(path), digest(canonical(content)))
+    return digest(canonical([(p.name, known_digest(p)) for p in files]))
 
 
 def _from_hub(model: str, revision: str | None, key: str) -> Path:

@@ -1,5 +1,5 @@
 """Whether this worker can work on a run: it reaches the storage, its code is of the run's version, and it has
-the stack and the GPU for it.
+the stack, the GPU and the very base for it.
 
 A worker that cannot says why in its log, gives the work back at once and rests, so that the others get it: one sick
 worker must not eat the queue.
@@ -11,12 +11,14 @@ import logging
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from pathlib import Path
 
 import redis
 
 from config.queues import sent_name
 from config.settings import NoStackError
 from nonet.base import base_architecture
+from nonet.fingerprint import NoBaseError, base_digest
 from nonet.fit import need_of, obstacle
 from nonet.plan import OtherSchemaError, Plan, PlannedBase
 from tasks.context import TaskContext
@@ -47,7 +49,8 @@ def plan_or_rest(context: TaskContext, run: str, keys: Iterable[str]) -> Plan | 
 def able_or_rest(
     context: TaskContext, plan: Plan, keys: Iterable[str], base: PlannedBase, role: str, stack: str
 ) -> bool:
-    """Whether `stack` is installed here, and the GPU is one on which `base` computes; False, after a rest, otherwise.
+    """Whether `stack` is installed here, `base` is the one that the run was planned with, and the GPU one on which it
+    computes; False, after a rest, otherwise.
 
     `role` is that of nonet.fit. Memory is not looked at: its estimate may be wrong, and a try does no harm.
     """
@@ -62,6 +65,13 @@ def _obstacle(context: TaskContext, plan: Plan, base: PlannedBase, role: str, st
         context.settings.stack_python(stack)
     except NoStackError as error:
         return f"{error}, or name another stack in the batch"
+    with suppress(OSError, NoBaseError):  # of a base that is missing or damaged the compute process says more
+        here = base_digest(Path(base.model.path))
+        if here != base.model.digest:
+            return (
+                f"{base.model.path} holds another base here (digest {here[:12]}) than run {plan.run} was planned with "
+                f"({base.model.digest[:12]}): have the same files there on every host"
+            )
     if context.capacity is None or context.capacity.capability is None:
         return None
     try:

@@ -14,6 +14,7 @@ from celery import Celery
 from config.settings import Settings
 from nonet.attempt import Attempts
 from nonet.capacity import Capacity
+from nonet.fingerprint import base_digest
 from nonet.fit import TRAIN
 from nonet.plan import BaseModel, Plan, PlannedBase
 from nonet.storage import Storage
@@ -44,7 +45,7 @@ def able(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Callable[..., tupl
     (tmp_path / "config.json").write_text(json.dumps(QWEN_72B))
     base = PlannedBase(
         "",
-        BaseModel("m", None, str(tmp_path), "d" * 64),
+        BaseModel("m", None, str(tmp_path), base_digest(tmp_path)),
         "transformers",
         RECIPE,
         {"answer": "letter", "max_tokens": 1},
@@ -74,3 +75,18 @@ def test_a_stack_that_is_not_installed_is_named_with_the_remedies(able: Callable
     taken, told = able(V100, "gpu")
     assert not taken
     assert "run `make stack-gpu`, or name another stack in the batch" in told
+
+
+def test_another_base_under_the_same_path_is_refused(able: Callable[..., tuple[bool, str]], tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"another revision")
+    taken, told = able(None)
+    assert not taken
+    assert f"{tmp_path} holds another base here" in told
+    assert "have the same files there on every host" in told
+
+
+def test_a_base_that_is_missing_is_left_to_the_compute_process(
+    able: Callable[..., tuple[bool, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "model.safetensors").unlink()
+    assert able(None) == (True, ""), "its attempt fails, for everybody to see"
