@@ -166,7 +166,7 @@ images: ## the images of a fleet without a GPU: nonet:fleet and nonet:cpu (docs/
 # Not part of `make test`: it needs root, a container engine and some 20 minutes.
 .PHONY: test-containers
 test-containers: images .venv/.dev .venv/.project ## a fleet of containers: login, drain, kill, a second host, nothing left
-	@CONTAINER_ENGINE="$(CONTAINER_ENGINE)" COMPOSE="$(COMPOSE)" $(PYTEST) -s tests/containers
+	@CONTAINER_ENGINE="$(CONTAINER_ENGINE)" COMPOSE="$(COMPOSE)" $(PYTEST) -s -o faulthandler_timeout=0 tests/containers
 
 # ---------------------------------------------------------------- upkeep
 

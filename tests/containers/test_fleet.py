@@ -177,7 +177,7 @@ def test_killed_container_comes_back_and_another_host_joins(project: Project, ru
     print(f"running again after {project.wait(is_back, 60, 'the killed container is started again'):.0f} s")
     project.wait(lambda: project.health(COMPUTES).returncode == 0, 180, "it is healthy again")
     other_host.compose("up", "-d")
-    seconds = project.wait(lambda: status(project, run)["phase"] == "complete", 2000, "the run is complete")
+    seconds = project.wait(lambda: status(project, run)["phase"] == "complete", 2700, "the run is complete")
     found = status(project, run)
     print(f"complete {seconds:.0f} s later; {found['counts']}")
     assert "lost" in outcomes(project, run), "the killed attempt is on record"
