@@ -1,8 +1,9 @@
 """The base: one frozen model with its tokenizer, loaded once and kept.
 
 Knows two forms. *Resident*: the packed weights dequantised once into plain float32 modules, exact and several times
-faster on a CPU, where it is the default while memory allows. *Packed*: the weights stay as they are under the stack's
-GPTQ kernels (GPTQModel, auto-gptq); the default on a GPU. Knows no adapters.
+faster on a CPU, where it is the default while memory allows; the only form of a base that is not quantised. *Packed*:
+the weights stay as they are under the stack's GPTQ or AWQ kernels (GPTQModel, auto-gptq); the default on a GPU. Knows
+no adapters.
 """
 
 from __future__ import annotations
