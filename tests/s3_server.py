@@ -1,8 +1,9 @@
 """An S3-compatible server for tests: moto's, as a process of its own on loopback, spoken to over HTTP.
 
 moto checks the condition of a write and carries it out in two steps; S3 does both in one. So requests are served one at
-a time here. A file named `lose` in the server's folder makes it lose the answer to the next conditional write: it is
-carried out, and answered with 500.
+a time here. A file named `lose` in the server's folder makes it
+lose the answer to the next conditional write: it is carried out, and answered with 500. One named `conflict` has it
+refuse that write with 409, as S3 may when others write at the same moment.
 """
 
 from __future__ import annotations
@@ -57,6 +58,9 @@ class S3Server:
     def lose_next_answer(self) -> None:
         (self.folder / "lose").touch()
 
+    def refuse_next_write(self) -> None:
+        (self.folder / "conflict").touch()
+
     def client(self) -> Any:
         import boto3
 
@@ -80,16 +84,19 @@ App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def one_at_a_time(app: App, folder: Path) -> App:
-    lock, lose = threading.Lock(), folder / "lose"
+    lock, lose, conflict = threading.Lock(), folder / "lose", folder / "conflict"
 
     def served(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["wsgi.input"] = io.BytesIO(body)
+        conditions = {"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"} & environ.keys()
+        conditional = bool(conditions) and environ["REQUEST_METHOD"] == "PUT"
         with lock:
+            if conditional and conflict.exists():
+                conflict.unlink()
+                start_response("409 Conflict", [("Content-Type", "application/xml")], None)
+                return [b"<Error><Code>ConditionalRequestConflict</Code><Message>try again</Message></Error>"]
             answer = app(environ, start_response)
-            conditional = (
-                environ["REQUEST_METHOD"] == "PUT" and {"HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"} & environ.keys()
-            )
             if conditional and lose.exists():
                 lose.unlink()
                 start_response("500 Internal Server Error", [], None)

@@ -319,6 +319,14 @@ def test_a_write_whose_answer_was_lost_is_its_own(server: S3Server, tmp_path: Pa
     assert not home.store.create(path, b"mine"), "another call is another writer, whatever it writes"
 
 
+def test_a_write_that_met_another_is_tried_again(server: S3Server, tmp_path: Path) -> None:
+    home = s3(server, tmp_path)
+    server.refuse_next_write()
+    assert home.store.create(home.root / "x", b"first")
+    assert not (server.folder / "conflict").exists()
+    assert home.store.read(home.root / "x") == b"first"
+
+
 def test_a_damaged_copy_here_is_fetched_again(server: S3Server, tmp_path: Path) -> None:
     one = Storage(s3(server, tmp_path))
     publish_weights(one, 1, b"weights")
