@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from nonet.attempt import Attempts
 from nonet.storage import Storage
 from tests.rig import Rig
 from tests.s3_server import BUCKET, S3Server
-from workers.redis_server import write_config
 
 
 def s3_settings(root: Path, server: S3Server) -> dict[str, str]:
@@ -23,20 +21,3 @@ def look_through_s3(rig: Rig) -> None:
     changes = {"home": told["NONET_HOME"], "cache": Path(told["NONET_CACHE"]), "s3_endpoint": told["NONET_S3_ENDPOINT"]}
     rig.settings = rig.settings.model_copy(update=changes)
     rig.storage, rig.attempts = Storage(rig.settings.storage_home), Attempts(rig.settings.storage_home)
-
-
-class S3Rig(Rig):
-    """A rig on S3 whose worker `w1` is on a machine of its own, as far as files go: its cache is another folder."""
-
-    def __init__(self, root: Path, server: S3Server) -> None:
-        super().__init__(root, **s3_settings(root, server))
-        look_through_s3(self)
-        self.caches: Mapping[str, Path] = {"w1": root / "cache-of-w1"}
-        self.environment["NONET_REDIS_URL"] = write_config(self.fleet)
-
-    def _spawn(self, name: str, *arguments: str) -> None:
-        usual = self.environment
-        if name in self.caches:
-            self.environment = usual | {"NONET_CACHE": str(self.caches[name])}
-        super()._spawn(name, *arguments)
-        self.environment = usual
