@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -96,8 +95,7 @@ def _fenced(store: Store, record: Path) -> Finding:
 
 def _space(home: Home, reserve: int) -> Finding:
     """Free space on this machine's side: the storage itself, or the cache of an object store."""
-    home.root.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(home.root).free
+    free = home.store.free_bytes()
     short = home.store.shortage(reserve)
     if short is not None:
         return Finding("free space", Health.BAD, short, ExitCode.STORAGE)

@@ -6,7 +6,6 @@ docs/operations.md lists the names; they follow https://prometheus.io/docs/pract
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections import Counter
@@ -89,7 +88,7 @@ class FleetMetrics(Collector):
         try:
             states = self._states(redis_up)
             counts = self._executions.count(self._plans)
-            free = shutil.disk_usage(self._storage.home.root).free
+            free = self._storage.store.free_bytes()
         except OSError:
             return Reading(queues=queues, vitals=vitals, redis_up=redis_up)
         return Reading(states, counts, queues, vitals, redis_up, True, free)

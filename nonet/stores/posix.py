@@ -110,6 +110,9 @@ class PosixStore(Store):
             if names is None or any(part.startswith(f"{PART}{name}-") for name in names):
                 (folder / part).unlink(missing_ok=True)
 
+    def free_bytes(self) -> int:
+        return shutil.disk_usage(self.root).free
+
     def shortage(self, reserve: int) -> str | None:
         return shortage(self.root, reserve)
 

@@ -165,6 +165,10 @@ class S3Store(Store):
     def sweep(self, folder: Path, names: Collection[str] | None = None) -> None:
         """Nothing to do: an object that was not written whole is none."""
 
+    def free_bytes(self) -> int:
+        self.root.mkdir(parents=True, exist_ok=True)
+        return shutil.disk_usage(self.root).free
+
     def shortage(self, reserve: int) -> str | None:
         """None: an object store has no end. A cache without room is an error of the worker that has it."""
         return None

@@ -128,5 +128,9 @@ class Store(ABC):
         """Remove what killed writers of the files `names` (None: of any) in `folder` left half written."""
 
     @abstractmethod
+    def free_bytes(self) -> int:
+        """Bytes free where this machine writes: in the storage itself, or in the cache of an object store."""
+
+    @abstractmethod
     def shortage(self, reserve: int) -> str | None:
         """What to tell people when fewer than `reserve` bytes are free, None when there are as many."""

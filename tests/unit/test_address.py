@@ -27,6 +27,7 @@ def test_an_object_store_has_its_copies_in_a_cache(tmp_path: Path, address: str,
     home = home_at(address, cache=tmp_path)
     assert home.root.parent == tmp_path
     assert home.store.url == address.rstrip("/")
+    assert home.store.free_bytes() > 0, "also before anything was copied"
     assert home.store.place(home.plan("r")) == f"s3://b-1/{prefix}runs/r/plan.json"
 
 
