@@ -107,9 +107,10 @@ def test_a_message_older_than_the_failure_of_its_group(limited: PacedRig, refere
 def test_group_that_needs_too_much_memory_is_halved(paced: PacedRig, tmp_path: Path) -> None:
     """Row 20: three adapters at once exceed a real limit on the process, one at a time do not."""
     paced.environment |= {"NONET_MEMORY_LIMIT": "400MiB", "NONET_PACE_MEMORY": str(150 * MIB)}
-    paced.start("redis", "scheduler", "all0")
+    paced.start("redis", "scheduler")
     with paced.held("answering"):
         plan = paced.submit(write_batch(tmp_path / "batch", rows=8, mixes=3))
+        paced.start("all0")  # after the submit, which would say that a real base does not fit into so little
         paced.wait(lambda: paced.storage.committed("adapters") == {a.key for a in plan.adapters}, 300, "adapters")
     paced.finish(plan)
     crowded = [c for c in plan.cells if len(paced.attempts.history(c.key)) > 1]
