@@ -16,8 +16,8 @@ from xml.etree import ElementTree
 NAMES = ("text", "muted", "line", "paper", "accent", "bad", *(f"series{at}" for at in range(10)))
 """Variables of the page's style (`--text`, …) that figures are drawn in."""
 FONT_SIZE = 9
-PIXELS_AN_INCH = 120
-"""Widest that a figure is shown, in CSS pixels an inch, so that small figures do not shout."""
+SMALLEST, LARGEST = 64, 120
+"""CSS pixels an inch of a figure is shown at: on narrow screens it scrolls, on wide ones small figures do not shout."""
 _STAND_IN = "#0d0e{:02x}"
 _FOUND = re.compile(r"#0d0e([0-9a-f]{2})")
 _FONT = re.compile(r"font-family: [^;\"]+")
@@ -78,7 +78,8 @@ def svg_of(figure: Any, label: str, tips: Mapping[str, str]) -> str:
     ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
     root = ElementTree.fromstring(data.getvalue())
     _bare(root)
-    root.set("style", f"max-width: {figure.get_figwidth() * PIXELS_AN_INCH:.0f}px")
+    least, most = (figure.get_figwidth() * pixels for pixels in (SMALLEST, LARGEST))
+    root.set("style", f"min-width: {least:.0f}px; max-width: {most:.0f}px")
     root.set("role", "img")
     root.set("aria-label", label)
     for mark in root.iter():
