@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property
 
@@ -18,6 +19,7 @@ from nonet.storage import Storage
 from scheduler.inflight import RedisInFlight, UnknownInFlight
 from scheduler.state import Phase, RunState, StateReader
 from tasks.context import connect
+from tasks.refusal import refusals
 from tasks.wake import wake
 
 LATEST = "latest"
@@ -86,6 +88,17 @@ class Session:
             seen = FleetSeen.AWAY
         return StateReader(self.storage, self.attempts, UnknownInFlight(), limit).read(plan), seen
 
+    def refusals(self, run: str) -> Mapping[str, str]:
+        """Why workers left work of `run` to others lately, by worker; empty where no Redis says."""
+        try:
+            return refusals(self.client, run)
+        except (NoFleetError, redis.RedisError):
+            return {}
+
+    def refusal_lines(self, run: str) -> list[str]:
+        """A line for each worker that lately left work of `run` to others, with its reason."""
+        return [f"refused by {worker}: {reason}" for worker, reason in self.refusals(run).items()]
+
     def unfinished(self) -> tuple[str, ...]:
         """Ids of the runs that go on or are blocked."""
         phases = {name: self.state(self.plan(name))[0].phase for name in self.runs()}
@@ -130,5 +143,8 @@ def waiting_note(seen: FleetSeen, phase: Phase = Phase.RUNNING) -> str | None:
     if seen is FleetSeen.FULL:
         return "Redis has no memory left and refuses work: raise its maxmemory; work goes on by itself then"
     if seen is FleetSeen.AWAY:
-        return "Redis is away: what waits and who works is not known; the scheduler goes on when it is back"
+        return (
+            "Redis is away: what waits and who works is not known. The work goes on when it is back; "
+            "if the fleet was ended, `nonet up` starts it again"
+        )
     return "no fleet is known here: `nonet up` starts one, and its scheduler finds the run by itself"

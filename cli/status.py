@@ -16,7 +16,7 @@ from cli.options import json_option, run_argument
 from cli.screen import RunScreen, console
 from cli.session import FleetSeen, Session
 from cli.view import PHASE_STYLES, headline
-from scheduler.state import RunState, UnitState, UnitStatus
+from scheduler.state import Phase, RunState, UnitState, UnitStatus
 
 
 @click.command()
@@ -32,7 +32,8 @@ def status(session: Session, run: str | None, every: bool, as_json: bool) -> int
     \b
     --json prints an object; fields are added to it, never changed:
       schema 1; run, name; phase running|complete|blocked|cancelled
-      fleet reachable|full|away|unknown; paused (null, or why nothing new is begun); base {model, revision, digest};
+      fleet reachable|full|away|unknown; paused (null, or why nothing new is begun);
+      refusals: why workers left its work to others lately, by worker; base {model, revision, digest};
       engine; bases: a list of {name, model, revision, digest, engine}; with several, base and engine are null
       submission {path, exists}
       adapters, cells: a list each, and vote (or null), of
@@ -54,6 +55,9 @@ def status(session: Session, run: str | None, every: bool, as_json: bool) -> int
     short = session.store.shortage(session.settings.reserve)
     if short is not None:
         click.echo(f"paused: {short}")
+    if state.phase is Phase.RUNNING:
+        for line in session.refusal_lines(plan.run):
+            click.echo(line)
     if session.store.exists(session.home.submission(plan.run, plan.submission)):
         click.echo(f"submission: {session.submission_place(plan)}")
     return OF_PHASE[state.phase]
@@ -70,6 +74,7 @@ def state_json(session: Session, state: RunState, seen: FleetSeen) -> dict[str, 
         "phase": state.phase.value,
         "fleet": seen.value,
         "paused": session.store.shortage(session.settings.reserve),
+        "refusals": dict(session.refusals(plan.run)) if state.phase is Phase.RUNNING else {},
         "base": plan.bases[0].model.told() if len(plan.bases) == 1 else None,
         "engine": plan.bases[0].engine if len(plan.bases) == 1 else None,
         "bases": [{"name": base.name, **base.model.told(), "engine": base.engine} for base in plan.bases],

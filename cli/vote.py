@@ -151,6 +151,8 @@ def score(session: Session, run: str, gold: Path, submission: Path | None, as_js
     else:
         plan = session.plan(run)
         answers = row_answers(read_submission(_submission(session, plan, submission)))
+        if submission is None:
+            _refuse_other_test(answers, problems, gold, plan.run)
         total = _scored(answers, problems, plan.run)
         cells = [cell for cell in plan.cells if session.storage.has(cell.scope, cell.key)]
         test = labelled(problems, collect(session.storage, cells, QuestionSet.TEST))
@@ -176,6 +178,17 @@ def score(session: Session, run: str, gold: Path, submission: Path | None, as_js
         console().print(bases_table(bases))
     if total.extra:
         click.echo(f"{total.extra} answers are for questions that {gold} does not have; they count for nothing")
+
+
+def _refuse_other_test(answers: Mapping[str, str | None], gold: tuple[Problem, ...], path: Path, run: str) -> None:
+    """Raise RefusedError where `gold` holds questions that the run's test does not have: a score would mean nothing."""
+    strange = [question.id for question in split_questions(gold) if question.id not in answers]
+    if strange:
+        raise RefusedError(
+            f"{path}: {len(strange)} of its questions are not in the test of {run} (first: {strange[0]}); "
+            "give the gold of that test",
+            ExitCode.BAD_INPUT,
+        )
 
 
 def _scored(answers: Mapping[str, str | None], problems: tuple[Problem, ...], run: str) -> Score:

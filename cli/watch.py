@@ -26,7 +26,9 @@ def watch_run(session: Session, plan: Plan, timeout: float | None = None) -> Exi
     """Follow the run of `plan` as a visitor: Ctrl-C ends the view and leaves the run going. Raises OSError."""
     hint = f"Ctrl-C ends this view; the run goes on (nonet cancel {plan.run} stops it)"
     try:
-        phase = follow_run(session, plan, hint=lambda: hint, timeout=timeout)
+        phase = follow_run(
+            session, plan, hint=lambda: "; ".join(session.refusal_lines(plan.run)) or hint, timeout=timeout
+        )
     except KeyboardInterrupt:
         click.echo(f"\nno longer watching; the run goes on: nonet watch {plan.run}", err=True)
         return ExitCode.GOING

@@ -29,6 +29,11 @@ WORKERS = "nonet:workers"
 """Redis set of the workers that have announced themselves."""
 
 
+def refusal_name(run: str, worker: str) -> str:
+    """Redis key of why a worker lately left work of a run to others."""
+    return f"nonet:refusal:{run}:{worker}"
+
+
 def worker_name(worker: str) -> str:
     """Redis key of what a worker has announced of itself."""
     return f"nonet:worker:{worker}"

@@ -37,7 +37,7 @@ def announced(client: redis.Redis) -> tuple[Capacity, ...]:
 
     Raises redis.RedisError.
     """
-    names = sorted(_text(name) for name in client.smembers(WORKERS))
+    names = sorted(as_text(name) for name in client.smembers(WORKERS))
     found = client.mget([worker_name(name) for name in names]) if names else []
     gone = [name for name, record in zip(names, found, strict=True) if record is None]
     if gone:
@@ -50,5 +50,6 @@ def announced(client: redis.Redis) -> tuple[Capacity, ...]:
     return tuple(capacities)
 
 
-def _text(value: bytes | str) -> str:
+def as_text(value: bytes | str) -> str:
+    """What Redis gave, as text."""
     return value if isinstance(value, str) else value.decode(errors="replace")

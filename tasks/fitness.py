@@ -22,6 +22,7 @@ from nonet.fingerprint import NoBaseError, base_digest
 from nonet.fit import need_of, obstacle
 from nonet.plan import OtherSchemaError, Plan, PlannedBase
 from tasks.context import TaskContext
+from tasks.refusal import tell_refusal
 from tasks.wake import wake
 
 log = logging.getLogger("nonet.worker")
@@ -42,7 +43,7 @@ def plan_or_rest(context: TaskContext, run: str, keys: Iterable[str]) -> Plan | 
         if isinstance(error, FileNotFoundError) and context.home.store.holds(context.home.runs):
             raise
         reason = f"refused run {run}: this worker does not reach the storage ({error}); mount it or end this worker"
-    _give_back(context, keys, reason)
+    _give_back(context, run, keys, reason, reason)
     return None
 
 
@@ -56,7 +57,7 @@ def able_or_rest(
     """
     reason = _obstacle(context, plan, base, role, stack)
     if reason is not None:
-        _give_back(context, keys, f"refused work of run {plan.run}: {reason}")
+        _give_back(context, plan.run, keys, f"refused work of run {plan.run}: {reason}", reason)
     return reason is None
 
 
@@ -81,10 +82,13 @@ def _obstacle(context: TaskContext, plan: Plan, base: PlannedBase, role: str, st
     return obstacle(need_of(plan, base, role, found), context.capacity)
 
 
-def _give_back(context: TaskContext, keys: Iterable[str], reason: str) -> None:
-    """Say why, let the scheduler enqueue `keys` again, and leave them to other workers for a while."""
-    log.error("%s; resting for %.0f s", reason, REST_SECONDS)
+def _give_back(context: TaskContext, run: str, keys: Iterable[str], line: str, reason: str) -> None:
+    """Say why, in the log and to `nonet status`; let the scheduler enqueue `keys` again, and leave them to other
+    workers for a while.
+    """
+    log.error("%s; resting for %.0f s", line, REST_SECONDS)
     with suppress(redis.RedisError):
+        tell_refusal(context.client, run, context.worker, reason)
         context.client.delete(*(sent_name(key) for key in keys))
     wake(context.client)
     end = time.monotonic() + REST_SECONDS

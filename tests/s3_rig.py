@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 
 from nonet.attempt import Attempts
@@ -12,7 +13,8 @@ from tests.s3_server import BUCKET, S3Server
 
 def s3_settings(root: Path, server: S3Server) -> dict[str, str]:
     """The NONET_* and AWS_* variables of a rig under `root` with its home on `server`."""
-    return {"NONET_HOME": f"s3://{BUCKET}/{root.name}", "NONET_CACHE": str(root / "cache"), **server.environment}
+    name = f"{root.name}-{uuid.uuid4().hex[:8]}"  # rigs are told apart by their home, wherever their servers are
+    return {"NONET_HOME": f"s3://{BUCKET}/{name}", "NONET_CACHE": str(root / "cache"), **server.environment}
 
 
 def look_through_s3(rig: Rig) -> None:

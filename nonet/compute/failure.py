@@ -23,11 +23,15 @@ class BadInputError(ValueError):
 
 
 def error_class(error: BaseException) -> ErrorClass:
-    """The class of `error`. A missing input is bad input; any other trouble with files is the storage's."""
+    """The class of `error`. A missing input is bad input; any other trouble with files is the storage's, and so is a
+    file whose folder is gone, too: a mount went away.
+    """
     if _is_memory(error):
         return ErrorClass.OUT_OF_MEMORY
     if isinstance(error, EngineError):
         return ErrorClass.ENGINE
+    if isinstance(error, FileNotFoundError) and _folder_is_gone(error.filename):
+        return ErrorClass.STORAGE
     if isinstance(error, FileNotFoundError | ValueError | ArithmeticError) or _is_safetensors(error):
         return ErrorClass.BAD_INPUT
     if isinstance(error, OSError):
@@ -49,13 +53,19 @@ def _is_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _MEMORY)
 
 
+def _folder_is_gone(path: object) -> bool:
+    return isinstance(path, str | os.PathLike) and not os.path.isdir(os.path.dirname(os.path.abspath(path)))
+
+
 def _is_safetensors(error: BaseException) -> bool:
     safetensors = sys.modules.get("safetensors")
     return safetensors is not None and isinstance(error, safetensors.SafetensorError)
 
 
 def input_file(path: str, what: str) -> str:
-    """`path`, where it is a file that can be read; raises BadInputError."""
+    """`path`, where it is a file that can be read; raises BadInputError, FileNotFoundError where its folder is gone."""
     if not os.path.isfile(path):
+        if _folder_is_gone(path):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         raise BadInputError(f"{path}: there is no file of {what} here")
     return path

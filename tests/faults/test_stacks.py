@@ -22,6 +22,8 @@ def test_a_worker_without_the_stack_of_a_batch_refuses_and_another_does_the_work
         plan = rig.submit(batch)
         rig.start("all0")
         rig.wait_for_log("all0", f"refused work of run {plan.run}: stack 'second' is not installed")
+        seen = rig.nonet("status", plan.run, check=False).stdout
+        assert f"refused by all0@{rig.settings.host}: stack 'second' is not installed" in " ".join(seen.split())
         told = rig.nonet("plan", str(batch), "--no-tokens", check=False)
         assert told.returncode == ExitCode.BAD_INPUT
         assert "has no stack second, only cpu" in told.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 
 import psutil
 
@@ -95,5 +96,6 @@ class KillsItsProcess:
             epoch = self._rig.attempts.latest(self._key)
             if epoch and self._rig.attempts.is_current(self._key, epoch):
                 for process in psutil.Process(self._rig.processes["w0"].pid).children(recursive=True):
-                    if "nonet.compute" in process.cmdline():
-                        process.kill()
+                    with suppress(psutil.NoSuchProcess):  # it ended between the look and the kill
+                        if "nonet.compute" in process.cmdline():
+                            process.kill()

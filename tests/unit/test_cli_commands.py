@@ -11,6 +11,7 @@ import pytest
 from cli.exit_codes import ExitCode
 from nonet.attempt import ErrorClass
 from nonet.plan import QuestionSet
+from nonet.result import write_result
 from tests.cli_home import CliHome, write_files
 
 
@@ -224,6 +225,20 @@ def test_score_counts_submission_members_and_floors(here: CliHome) -> None:
     assert scored["floor"] == {"letter": "A", "commonest": 0.5, "chance": pytest.approx(1 / 3)}
     unlabelled = here.call("score", plan.run, str(here.folder / "test.jsonl"), "--submission", voted["submission"])
     assert unlabelled.exit_code == ExitCode.BAD_INPUT
+
+
+def test_score_refuses_the_gold_of_another_test(here: CliHome) -> None:
+    plan = here.submit()
+    here.answer(plan, {"both": "A", "gold": "A", "more": "B"})
+    voted = json.loads(here.call("vote", "--json").stdout)
+    write_result(here.home, plan, Path(voted["submission"]).read_bytes(), voted["manifest"])
+    gold = (here.folder / "gold.jsonl").read_text().splitlines(keepends=True)
+    (here.folder / "other.jsonl").write_text(gold[0].replace('"id": "', '"id": "not-'))
+    refused = here.call("score", plan.run, str(here.folder / "other.jsonl"))
+    assert refused.exit_code == ExitCode.BAD_INPUT
+    assert "of its questions are not in the test of" in refused.stderr
+    (here.folder / "part.jsonl").write_text(gold[0])
+    assert here.call("score", plan.run, str(here.folder / "part.jsonl")).exit_code == 0, "a part of it will do"
 
 
 def test_score_tests_the_submission_against_members_and_takes_any_file(here: CliHome) -> None:

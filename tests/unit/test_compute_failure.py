@@ -21,6 +21,8 @@ from nonet.engines import EngineError
         (OSError(errno.ENOSPC, "No space left on device"), ErrorClass.STORAGE),
         (PermissionError(errno.EACCES, "Permission denied"), ErrorClass.STORAGE),
         (FileNotFoundError(errno.ENOENT, "No such file"), ErrorClass.BAD_INPUT),
+        (FileNotFoundError(errno.ENOENT, "No such file", f"{__file__}.not"), ErrorClass.BAD_INPUT),
+        (FileNotFoundError(errno.ENOENT, "No such file", f"{__file__}.not/checkpoints/key"), ErrorClass.STORAGE),
         (BadInputError("no examples"), ErrorClass.BAD_INPUT),
         (ArithmeticError("the loss is nan"), ErrorClass.BAD_INPUT),
         (EngineError("no reply"), ErrorClass.ENGINE),
@@ -39,5 +41,7 @@ def test_message_is_never_empty() -> None:
 
 def test_input_file_names_what_is_missing() -> None:
     assert input_file(__file__, "examples") == __file__
+    with pytest.raises(FileNotFoundError):
+        input_file("nowhere/at/all", "examples")
     with pytest.raises(BadInputError, match="nowhere: there is no file of examples here"):
         input_file("nowhere", "examples")

@@ -190,7 +190,7 @@ def test_vote_comes_last_and_completes_the_run(world: World) -> None:
     assert message.task == VOTE_TASK
     key = world.plan.vote_key(world.plan.vote, world.plan.cells)
     assert message.keys == (key,)
-    manifest = {"submission": {"sha256": digest(b"rows")}}
+    manifest = {"run": world.plan.run, "submission": {"sha256": digest(b"rows")}}
     world.storage.publish(VOTES, key, 1, body={"manifest": manifest})
     assert world.read().phase is Phase.RUNNING, "not complete before its submission stands in the run's folder"
     write_result(world.storage.home, world.plan, b"rows", manifest)
