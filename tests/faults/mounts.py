@@ -17,9 +17,12 @@ def lost(home: Path, fault: str) -> Iterator[None]:
         with mounted(home, "-t", "tmpfs", "-o", "ro,size=1m", "none"):
             yield
         return
-    with mounted(home, "--bind", str(home)):
-        mount("-o", "remount,ro,bind", str(home))
-        yield
+    aside = home.with_name(f"{home.name}-read-only")
+    aside.mkdir()
+    with mounted(aside, "--bind", str(home)):
+        mount("-o", "remount,ro,bind", str(aside))  # where nobody writes: under a writer it would be busy
+        with mounted(home, "--bind", str(aside)):
+            yield
 
 
 @contextmanager
