@@ -2,8 +2,8 @@
 
 Knows two forms. *Resident*: the packed weights dequantised once into plain float32 modules, exact and several times
 faster on a CPU, where it is the default while memory allows; the only form of a base that is not quantised. *Packed*:
-the weights stay as they are under the stack's GPTQ or AWQ kernels (GPTQModel, auto-gptq); the default on a GPU. Knows
-no adapters.
+the weights stay as they are; the default on a GPU. GPTQ bases then have Nonet's packed linears, AWQ bases GPTQModel's
+kernels, and on the stack of the V100 it is auto-gptq's. Knows no adapters.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from nonet.memory import Architecture, architecture
+from nonet.packed_model import packed_model
 from nonet.stack import dtype_argument, is_volta, quantised_model, readable
-from nonet.weights import module_shapes, plain_weights, quantisation, weight_files
+from nonet.weights import Quantisation, module_shapes, plain_weights, quantisation, stored_tensors, weight_files
 
 DTYPES = ("float16", "bfloat16", "float32")
 """Numbers that a base can compute in, by their names in torch."""
@@ -58,8 +59,7 @@ def load_base(path: str, device: str, form: Form | None = None, dtype: str | Non
     if chosen is Form.RESIDENT:
         model = _resident(path, config, device, numbers)
     else:
-        how = quantisation(config)
-        model = quantised_model(path, device, numbers, "gptq" if how is None else how.method)
+        model = _packed(path, quantisation(config), device, numbers)
     model.requires_grad_(False)
     model.eval()
     return Base(path, device, chosen, model, tokenizer)
@@ -116,14 +116,33 @@ def _form(path: str, config: Mapping[str, Any], device: str) -> Form:
     return Form.RESIDENT if stored * 32 / how.bits * _SPARE < _available() else Form.PACKED
 
 
-def _resident(path: str, config: Mapping[str, Any], device: str, dtype: str) -> Any:
+def _packed(path: str, how: Quantisation | None, device: str, dtype: str) -> Any:
     import torch
+
+    if how is None or how.method != "gptq" or is_volta():
+        return quantised_model(path, device, dtype, "gptq" if how is None else how.method)
+    try:
+        return packed_model(_settings(path), stored_tensors(Path(path)), how, device, getattr(torch, dtype))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _settings(path: str) -> Any:
+    """The base's configuration as transformers knows it, without its quantisation."""
     import transformers
 
     with readable(path) as folder:
         settings = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if hasattr(settings, "quantization_config"):
         del settings.quantization_config
+    return settings
+
+
+def _resident(path: str, config: Mapping[str, Any], device: str, dtype: str) -> Any:
+    import torch
+    import transformers
+
+    settings = _settings(path)
     model_class = transformers.AutoModelForCausalLM._model_mapping[type(settings)]
     model, told = model_class.from_pretrained(
         None,

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from nonet.packed_linear import packed_linear_type
 from nonet.stack_files import files_of_transformers_4
 
 _INERT = {"peft_version", "qalora_group_size"}
@@ -135,7 +136,7 @@ def read_lora_config(fields: Mapping[str, Any]) -> Any:
 
 
 def for_plain_modules(config: Any) -> Any:
-    """`config` so that peft wraps plain linear modules before it asks which quantisation kernels are installed.
+    """`config` so that peft wraps plain and packed linears before it asks which quantisation kernels are installed.
 
     That question imports GPTQModel (seconds, and an error without optimum). peft 0.12 asks no such thing.
     """
@@ -143,7 +144,7 @@ def for_plain_modules(config: Any) -> Any:
     from torch import nn
 
     if hasattr(config, "_register_custom_module"):
-        config._register_custom_module({nn.Linear: Linear})
+        config._register_custom_module({nn.Linear: Linear, packed_linear_type(): Linear})
     return config
 
 

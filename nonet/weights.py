@@ -68,7 +68,7 @@ def plain_weights(folder: Path, how: Quantisation | None) -> dict[str, Any]:
     """
     packed: dict[str, dict[str, Any]] = {}
     plain: dict[str, Any] = {}
-    for name, tensor in _tensors(folder):
+    for name, tensor in stored_tensors(folder):
         module, _, part = name.rpartition(".")
         if how is not None and part in PARTS[how.method]:
             packed.setdefault(module, {})[part] = tensor
@@ -108,7 +108,8 @@ def _dequantised(parts: Mapping[str, Any], how: Quantisation) -> Any:
     return gptq.dequantised(**parts, bits=how.bits, stored_less_one=how.stored_less_one)
 
 
-def _tensors(folder: Path) -> Iterator[tuple[str, Any]]:
+def stored_tensors(folder: Path) -> Iterator[tuple[str, Any]]:
+    """(name, tensor) of everything in a base's weight files, as stored; raises FileNotFoundError."""
     from safetensors import safe_open
 
     for file in weight_files(folder):
