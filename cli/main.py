@@ -14,6 +14,7 @@ import nonet
 
 COMMANDS = {
     "demo": ("cli.demo", "the demo batch from nothing to a scored submission, on this machine"),
+    "data": ("cli.data", "check rows; convert what people have into rows"),
     "plan": ("cli.batch", "what a batch would train and answer, and what is reused; changes nothing"),
     "submit": ("cli.batch", "queue a batch"),
     "schema": ("cli.batch", "print the JSON Schema of the batch file, for editors"),

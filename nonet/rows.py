@@ -111,7 +111,7 @@ class _Reader:
         if value is None:
             return ""
         place = f"{place}, id"
-        if _ID_FORBIDDEN.search(value) or len(value) > ID_LENGTH:
+        if not _is_plain(value):
             self.refuse(
                 place,
                 shown(value),
@@ -251,6 +251,22 @@ def _kind(value: object) -> str:
         return "null"
     names = {bool: "true or false", str: "text", list: "a list", dict: "an object"}
     return names.get(type(value), "a number")
+
+
+def _is_plain(problem_id: str) -> bool:
+    return not _ID_FORBIDDEN.search(problem_id) and 0 < len(problem_id) <= ID_LENGTH
+
+
+def is_plain_id(text: str) -> bool:
+    """Whether a row may have this id."""
+    return bool(text.strip()) and _is_plain(text) and unicodedata.normalize("NFKC", text) == text
+
+
+def problem_of(row: object, *, labelled: bool) -> tuple[Problem | None, tuple[Defect, ...]]:
+    """The problem that one row is, or None with every defect of it; see `read_problems`."""
+    reader = _Reader("", labelled)
+    reader.read_row(1, row)
+    return (reader.problems[0] if reader.problems else None), tuple(reader.defects)
 
 
 def read_problems(path: Path, *, labelled: bool) -> tuple[tuple[Problem, ...], tuple[Defect, ...]]:
