@@ -1,4 +1,4 @@
-"""LoRA packs: several adapters worn at once by one frozen base, every token by the adapter that it belongs to.
+"""LoRA banks: several adapters worn at once by one frozen base, every token by the adapter that it belongs to.
 
 Knows linear modules (torch's, GPTQModel's and auto-gptq's quantised ones: whatever has inputs and outputs), the
 adapters' weights and whose tokens are whose. Knows no loss, no optimizer and no files. What it computes for a token is
@@ -22,7 +22,7 @@ _PREFIX = "base_model.model."
 
 @dataclass(frozen=True, slots=True)
 class LoraShape:
-    """What the adapters of a pack share: `rank`, `dropout` while they are trained, and the `targets`."""
+    """What the adapters of a bank share: `rank`, `dropout` while they are trained, and the `targets`."""
 
     rank: int
     dropout: float
@@ -34,7 +34,7 @@ class LoraShape:
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class Span:
     """Tokens `start` to `stop` (exclusive), counted over all rows of an input, that belong to the adapter in `slot`.
 
     For dropout: they are the tokens `places` of a padded batch of `cells` tokens that the adapter has in this step
@@ -95,11 +95,11 @@ def parameter_name(module: str, matrix: str) -> str:
     return f"{_PREFIX}{module}.lora_{matrix}.default.weight"
 
 
-class LoraPack:
+class LoraBank:
     """Adapters of one shape in `slots` places over `model`; made with all of them zero, taken on by `worn`.
 
     The matrices of each target module lie side by side: A [slots, rank, inputs], B [slots, outputs, rank]. While the
-    pack is worn, a forward must stand in a `routed` block; outside of one, the base answers by itself. Raises
+    bank is worn, a forward must stand in a `routed` block; outside of one, the base answers by itself. Raises
     ValueError where the base has none of the shape's targets.
     """
 
@@ -127,8 +127,8 @@ class LoraPack:
         self._windows = [{at: tensor.detach()[slot] for at, tensor in self._stacked.items()} for slot in range(slots)]
 
     @contextmanager
-    def worn(self) -> Iterator[LoraPack]:
-        """The base wearing the pack, and as it was before afterwards: nothing of it is replaced."""
+    def worn(self) -> Iterator[LoraBank]:
+        """The base wearing the bank, and as it was before afterwards: nothing of it is replaced."""
         hooks = [self._model.get_submodule(name).register_forward_hook(self._hook(name)) for name in self.modules]
         try:
             yield self
@@ -137,12 +137,12 @@ class LoraPack:
                 hook.remove()
 
     @contextmanager
-    def routed(self, segments: Sequence[Segment]) -> Iterator[None]:
-        """For this block, tokens belong to adapters as `segments` say, which cover an input from its first token to
+    def routed(self, spans: Sequence[Span]) -> Iterator[None]:
+        """For this block, tokens belong to adapters as `spans` say, which cover an input from its first token to
         its last. The backward pass belongs in the block where activations are computed again in it. Raises ValueError
-        for segments that leave a gap, overlap, or name no slot.
+        for spans that leave a gap, overlap, or name no slot.
         """
-        self._route, before = Route(tuple(segments), self.slots), self._route
+        self._route, before = Route(tuple(spans), self.slots), self._route
         try:
             yield
         finally:
@@ -151,7 +151,7 @@ class LoraPack:
     def fill(self, slot: int, weights: Mapping[str, Any], *, scale: float) -> None:
         """Put an adapter into `slot`: its weights by peft's file names, and its scale alpha / rank.
 
-        An adapter of lower rank than the pack's, or with fewer targets, computes the same here as alone. Raises
+        An adapter of lower rank than the bank's, or with fewer targets, computes the same here as alone. Raises
         ValueError for weights that have no place.
         """
         import torch
@@ -159,7 +159,7 @@ class LoraPack:
         homes = {file_name(*at): window for at, window in self._windows[slot].items()}
         unknown = sorted(set(weights) - set(homes))
         if unknown:
-            raise ValueError(f"{unknown[0]} belongs to none of the modules that this pack adapts")
+            raise ValueError(f"{unknown[0]} belongs to none of the modules that this bank adapts")
         with torch.no_grad():
             for name, home in homes.items():
                 home.zero_()
@@ -167,7 +167,7 @@ class LoraPack:
                 if given is None:
                     continue
                 if any(have > room for have, room in zip(given.shape, home.shape, strict=True)):
-                    raise ValueError(f"{name} is {tuple(given.shape)}, this pack has room for {tuple(home.shape)}")
+                    raise ValueError(f"{name} is {tuple(given.shape)}, this bank has room for {tuple(home.shape)}")
                 home[: given.shape[0], : given.shape[1]].copy_(given)
         self._scales[slot], self._dropouts[slot] = scale, None
 
@@ -178,7 +178,7 @@ class LoraPack:
 
     def parameters(self, slot: int) -> dict[str, Any]:
         """What an optimizer of the adapter in `slot` works on, by peft's names for parameters in training: tensors
-        that share their memory with the pack, the same at each call, and have the slot's gradient of now as `grad`.
+        that share their memory with the bank, the same at each call, and have the slot's gradient of now as `grad`.
         """
         for at, window in self._windows[slot].items():
             gradient = self._stacked[at].grad
@@ -205,9 +205,9 @@ class LoraPack:
     def _added(self, route: Route, name: str, x: Any, output: Any) -> Any:
         flat = x.reshape(-1, x.shape[-1]).to(self._a[name].dtype)
         if flat.shape[0] != route.length:
-            raise ValueError(f"the input has {flat.shape[0]} tokens, its segments cover {route.length}")
+            raise ValueError(f"the input has {flat.shape[0]} tokens, its spans cover {route.length}")
         a, b = self._a[name], self._b[name]
-        dropping = any(self._dropouts[segment.slot] is not None for segment in route.segments)
+        dropping = any(self._dropouts[span.slot] is not None for span in route.spans)
         if route.alike and not dropping:
             delta = self._batched(route, flat, a, b)
         else:
@@ -218,7 +218,7 @@ class LoraPack:
         """Segments of one length, each of another slot: two multiplications for all of them."""
         import torch
 
-        slots = [segment.slot for segment in route.segments]
+        slots = [span.slot for span in route.spans]
         if slots != list(range(self.slots)):
             a, b = a[slots], b[slots]
         scales = torch.tensor([self._scales[slot] for slot in slots], device=flat.device, dtype=flat.dtype)
@@ -230,11 +230,11 @@ class LoraPack:
         from torch.nn.functional import linear
 
         deltas = []
-        for segment in route.segments:
-            slot, rows = segment.slot, flat[segment.start : segment.stop]
+        for span in route.spans:
+            slot, rows = span.slot, flat[span.start : span.stop]
             dropout = self._dropouts[slot]
             if dropout is not None:
-                rows = rows * dropout.mask(name, rows, segment)
+                rows = rows * dropout.mask(name, rows, span)
             deltas.append(linear(linear(rows, a[slot]), b[slot]) * self._scales[slot])
         return torch.cat(deltas)
 
@@ -244,19 +244,19 @@ class Route:
     slot. Raises ValueError.
     """
 
-    def __init__(self, segments: tuple[Segment, ...], slots: int) -> None:
-        if not segments or segments[0].start != 0:
-            raise ValueError("segments begin with token 0")
-        for before, after in pairwise(segments):
+    def __init__(self, spans: tuple[Span, ...], slots: int) -> None:
+        if not spans or spans[0].start != 0:
+            raise ValueError("spans begin with token 0")
+        for before, after in pairwise(spans):
             if before.stop != after.start:
-                raise ValueError(f"a segment ends at token {before.stop}, the next begins at {after.start}")
-        for segment in segments:
-            if not 0 <= segment.slot < slots or segment.length < 1:
-                raise ValueError(f"{segment} is empty or names none of the {slots} slots")
-        self.segments = segments
-        self.length = segments[-1].stop
-        whose = [segment.slot for segment in segments]
-        self.alike = len({segment.length for segment in segments}) == 1 and len(set(whose)) == len(whose)
+                raise ValueError(f"a span ends at token {before.stop}, the next begins at {after.start}")
+        for span in spans:
+            if not 0 <= span.slot < slots or span.length < 1:
+                raise ValueError(f"{span} is empty or names none of the {slots} slots")
+        self.spans = spans
+        self.length = spans[-1].stop
+        whose = [span.slot for span in spans]
+        self.alike = len({span.length for span in spans}) == 1 and len(set(whose)) == len(whose)
 
 
 class _Dropout:
@@ -271,12 +271,12 @@ class _Dropout:
         self._states: dict[str, Any] = {}
         self._next = torch.Generator(device).manual_seed(seed).get_state()
 
-    def mask(self, module: str, rows: Any, segment: Segment) -> Any:
-        """What the `rows` [tokens, inputs] of a segment are multiplied by in `module`."""
+    def mask(self, module: str, rows: Any, span: Span) -> Any:
+        """What the `rows` [tokens, inputs] of a span are multiplied by in `module`."""
         import torch
         from torch.nn.functional import dropout
 
-        cells = segment.length if segment.cells is None else segment.cells
+        cells = span.length if span.cells is None else span.cells
         first = module not in self._states
         state = self._states.setdefault(module, self._next)
         before = self._shared.get_state()
@@ -288,7 +288,7 @@ class _Dropout:
                 self._next = self._shared.get_state()
         finally:
             self._shared.set_state(before)
-        return mask[: segment.length] if segment.places is None else mask[segment.places]
+        return mask[: span.length] if span.places is None else mask[span.places]
 
 
 def _sizes(name: str, module: Any) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""A LoRA pack beside peft's own modules. Run by the Python of the stacks `cpu` and `volta-cpu`.
+"""A LoRA bank beside peft's own modules. Run by the Python of the stacks `cpu` and `volta-cpu`.
 
 lora_reference.py BASE  → largest relative differences of three adapters at once from each alone: of outputs and
                           gradients in float64 on a random model, without and with dropout; of outputs in float32 over
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from nonet.lora import LoraPack, LoraShape, Segment, file_name, fresh_weights
+from nonet.lora import LoraBank, LoraShape, Span, file_name, fresh_weights
 from nonet.recipe import TARGETS, Recipe
 from nonet.training import fresh_adapter, hidden_states
 
@@ -90,7 +90,7 @@ def batch(slot: int, width: int) -> tuple[Any, Any]:
     return ids, (torch.arange(width) < torch.tensor(lengths)[:, None]).long()
 
 
-def segments(width: int) -> Sequence[Segment]:
+def spans(width: int) -> Sequence[Span]:
     """Each adapter's rows, with the places that its tokens have in a batch of its own."""
     import torch
 
@@ -99,7 +99,7 @@ def segments(width: int) -> Sequence[Segment]:
         column = torch.arange(width).clamp(max=own - 1)  # padding's mask counts for nothing
         places = (torch.arange(PIECES)[:, None] * own + column).flatten()
         start = slot * PIECES * width
-        found.append(Segment(slot, start, start + PIECES * width, PIECES * own, places))
+        found.append(Span(slot, start, start + PIECES * width, PIECES * own, places))
     return found
 
 
@@ -108,23 +108,23 @@ def gradients(dropout: float) -> dict[str, float]:
 
     recipe = Recipe(rank=RANK, alpha=int(RANK * SCALE), dropout=dropout)
     model = tiny_model()
-    pack = LoraPack(model, LoraShape.of(recipe), len(LENGTHS))
+    bank = LoraBank(model, LoraShape.of(recipe), len(LENGTHS))
     width = max(LENGTHS)
     for slot in range(len(LENGTHS)):
-        pack.fill(slot, adapter_weights(pack.modules, slot), scale=SCALE)
+        bank.fill(slot, adapter_weights(bank.modules, slot), scale=SCALE)
         if recipe.dropout:
-            pack.seed_dropout(slot, 7 + slot)
+            bank.seed_dropout(slot, 7 + slot)
     ids, masks = (torch.cat(parts) for parts in zip(*(batch(s, width) for s in range(len(LENGTHS))), strict=True))
-    with pack.worn(), pack.routed(segments(width)):
+    with bank.worn(), bank.routed(spans(width)):
         hidden = hidden_states(model, ids, masks)
         (hidden[masks.bool()] ** 2).sum().backward()
     worst = {"output": 0.0, "gradient": 0.0}
     for slot, own in enumerate(LENGTHS):
         rows, mask = batch(slot, own)
-        expected, named = alone(model, adapter_weights(pack.modules, slot), rows, mask, recipe, 7 + slot)
+        expected, named = alone(model, adapter_weights(bank.modules, slot), rows, mask, recipe, 7 + slot)
         mine = hidden.detach()[slot * PIECES : (slot + 1) * PIECES, :own]
         worst["output"] = max(worst["output"], apart(mine[mask.bool()], expected[mask.bool()]))
-        for name, parameter in pack.parameters(slot).items():
+        for name, parameter in bank.parameters(slot).items():
             theirs = named[name.replace(".default", "")]
             worst["gradient"] = max(worst["gradient"], apart(parameter.grad, theirs))
     with torch.no_grad():
@@ -142,17 +142,17 @@ def packed(base: str) -> dict[str, float]:
 
     recipe = Recipe(rank=RANK, alpha=int(RANK * SCALE))
     model = load_base(base, "cpu", Form.PACKED).model
-    pack = LoraPack(model, LoraShape(RANK, 0.0, TARGETS), 2)
-    weights = [adapter_weights(pack.modules, slot) for slot in range(2)]
+    bank = LoraBank(model, LoraShape(RANK, 0.0, TARGETS), 2)
+    weights = [adapter_weights(bank.modules, slot) for slot in range(2)]
     for slot in range(2):
-        pack.fill(slot, weights[slot], scale=SCALE)
+        bank.fill(slot, weights[slot], scale=SCALE)
     ids = torch.randint(300, 1000, (2, 40), generator=torch.Generator().manual_seed(0))
     mask = torch.ones_like(ids)
-    with torch.no_grad(), pack.worn(), pack.routed([Segment(0, 0, 40), Segment(1, 40, 80)]):
+    with torch.no_grad(), bank.worn(), bank.routed([Span(0, 0, 40), Span(1, 40, 80)]):
         both = hidden_states(model, ids)
     with torch.no_grad():
         worst = {"output": 0.0, "effect": apart(both, hidden_states(model, ids))}
-    worst["packed"] = sum(hasattr(model.get_submodule(name), "qweight") for name in pack.modules)
+    worst["packed"] = sum(hasattr(model.get_submodule(name), "qweight") for name in bank.modules)
     for slot in range(2):
         expected, _ = alone(model, weights[slot], ids[slot : slot + 1], mask[:1], recipe, 0)
         worst["output"] = max(worst["output"], apart(both[slot], expected[0]))
