@@ -176,7 +176,12 @@ def answer_loss(wrapped: Any, lessons: Sequence[Lesson], device: Any) -> Any:
 
 def hidden_states(model: Any, ids: Any, mask: Any = None) -> Any:
     """Last hidden states [rows, length, width] of a causal model, wrapped by peft or not."""
-    return _causal(model).get_decoder()(input_ids=ids, attention_mask=mask, use_cache=False)[0]
+    return decoder(model)(input_ids=ids, attention_mask=mask, use_cache=False)[0]
+
+
+def decoder(model: Any) -> Any:
+    """What makes a causal model's hidden states: the model, wrapped by peft or not, without its lm_head."""
+    return _causal(model).get_decoder()
 
 
 def vocabulary_logits(model: Any, hidden: Any) -> Any:

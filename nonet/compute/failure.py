@@ -8,14 +8,7 @@ import sys
 
 from nonet.attempt import ErrorClass
 from nonet.engines import EngineError
-
-_MEMORY = (
-    "out of memory",
-    "not enough memory",
-    "can't allocate memory",
-    "cannot allocate memory",
-    "can't start new thread",
-)
+from nonet.out_of_memory import is_out_of_memory
 
 
 class BadInputError(ValueError):
@@ -26,7 +19,7 @@ def error_class(error: BaseException) -> ErrorClass:
     """The class of `error`. A missing input is bad input; any other trouble with files is the storage's, and so is a
     file whose folder is gone, too: a mount went away.
     """
-    if _is_memory(error):
+    if is_out_of_memory(error):
         return ErrorClass.OUT_OF_MEMORY
     if isinstance(error, EngineError):
         return ErrorClass.ENGINE
@@ -42,15 +35,6 @@ def error_class(error: BaseException) -> ErrorClass:
 def message(error: BaseException) -> str:
     """`error` for a person: what it says, or its kind where it says nothing."""
     return str(error).strip() or type(error).__name__
-
-
-def _is_memory(error: BaseException) -> bool:
-    torch = sys.modules.get("torch")
-    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.cuda.OutOfMemoryError)):
-        return True
-    if isinstance(error, OSError):
-        return error.errno == errno.ENOMEM
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _MEMORY)
 
 
 def _folder_is_gone(path: object) -> bool:

@@ -1,4 +1,4 @@
-"""The engine `transformers`: all adapters of a group over one loaded base, one forward per prompt.
+"""The engine `transformers`: all adapters of a group over one loaded base, letters by tree scoring, texts one by one.
 
 Knows peft's wrapping and unwrapping. The base is the caller's and is given back as it was.
 """
@@ -13,9 +13,9 @@ from nonet.ballot import Ballot
 from nonet.base import Base, base_shapes
 from nonet.engines import Adapter, Ask, Cast, Reply
 from nonet.engines.adapter_files import DamagedAdapterError, read_adapter
-from nonet.engines.ballots import letter_ballot, text_ballot
+from nonet.engines.ballots import text_ballot
+from nonet.engines.letters import LetterScoring
 from nonet.stack import read_lora_config, unwrap
-from nonet.training import hidden_states, vocabulary_logits
 
 
 class TransformersEngine:
@@ -29,43 +29,47 @@ class TransformersEngine:
         self, adapters: Sequence[Adapter], asks: Sequence[Ask], reply: Reply, answered: Callable[[int], None]
     ) -> Iterator[Cast]:
         """One adapter after the other, so that the memory of one is enough; see nonet.engines.Engine."""
-        import torch
+        scoring = LetterScoring(asks, self._base.device) if reply.answer == "letter" else None
+        for number, adapter in enumerate(adapters):
+            before = number * len(asks)
 
-        done = 0
-        for adapter in adapters:
+            def own(done: int, before: int = before) -> None:
+                answered(before + done)
+
             try:
-                with self._worn(adapter) as model, torch.inference_mode():
-                    ballots = []
-                    for ask in asks:
-                        ballots.append(self._ballot(model, ask, reply))
-                        done += 1
-                        answered(done)
+                with self._worn(adapter) as model:
+                    ballots = scoring.ballots(model, own) if scoring else self._texts(model, asks, reply, own)
             except DamagedAdapterError as error:
-                done += len(asks)
                 yield Cast(adapter.name, (), str(error))
             else:
-                yield Cast(adapter.name, tuple(ballots))
+                yield Cast(adapter.name, ballots)
 
     def close(self) -> None:
         """Nothing to give back: the base is the caller's."""
 
-    def _ballot(self, model: Any, ask: Ask, reply: Reply) -> Ballot:
+    def _texts(
+        self, model: Any, asks: Sequence[Ask], reply: Reply, answered: Callable[[int], None]
+    ) -> tuple[Ballot, ...]:
+        ballots = []
+        for ask in asks:
+            ballots.append(self._text(model, ask, reply))
+            answered(len(ballots))
+        return tuple(ballots)
+
+    def _text(self, model: Any, ask: Ask, reply: Reply) -> Ballot:
         import torch
 
         ids = torch.tensor([ask.ids], device=self._base.device)
-        if reply.answer == "letter":
-            logits = vocabulary_logits(model, hidden_states(model, ids)[:, -1])[0]
-            chosen = logits.float()[list(ask.letter_ids)].log_softmax(0)
-            return letter_ballot(ask, chosen.tolist())
         end = self._base.tokenizer.eos_token_id
-        written = model.generate(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=reply.max_tokens,
-            do_sample=False,
-            eos_token_id=end,
-            pad_token_id=end,
-        )[0, len(ask.ids) :].tolist()
+        with torch.inference_mode():
+            written = model.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=reply.max_tokens,
+                do_sample=False,
+                eos_token_id=end,
+                pad_token_id=end,
+            )[0, len(ask.ids) :].tolist()
         text = self._base.tokenizer.decode(written, skip_special_tokens=True)
         return text_ballot(ask, text, ended=end in written)
 

@@ -1,0 +1,36 @@
+"""Trees through real models: random ones of four kinds in two stacks, and the demo's GPTQ base with adapters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.integration.compute_rig import run_in_stack
+
+pytestmark = pytest.mark.timeout(900)
+APART = {"float32": 1e-5, "float64": 1e-10}
+"""Most that a letter's log-probability in a pack may differ from that of its prompt alone."""
+
+
+def check_equal(found: dict[str, Any]) -> None:
+    for name, told in found.items():
+        most = APART[name.rpartition(" ")[2]]
+        assert told["prompts"] > 20, name
+        assert told["spread"] > 2, f"{name}: the answers differ from prompt to prompt"
+        assert told["logprobs"] < most, f"{name}: a log-probability is {told['logprobs']} off"
+        assert told["gradient"] < most, f"{name}: the gradient is {told['gradient']} off, relatively"
+
+
+def test_random_trees_are_scored_as_their_prompts_alone() -> None:
+    """Log-probabilities and all gradients, in float32 and float64, for every kind of attention."""
+    found = run_in_stack("cpu", "tree_reference.py")
+    assert {name.split()[0] for name in found} == {"Llama", "Mistral", "Qwen2", "Qwen3"}
+    check_equal(found)
+
+
+@pytest.mark.stacks
+def test_the_same_in_the_stack_of_a_v100() -> None:
+    found = run_in_stack("volta-cpu", "tree_reference.py")
+    assert {name.split()[0] for name in found} == {"Llama", "Mistral", "Qwen2"}
+    check_equal(found)
