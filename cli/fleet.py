@@ -15,6 +15,7 @@ import click
 
 from cli.errors import RefusedError
 from cli.exit_codes import ExitCode
+from cli.serve import check_page
 from cli.session import Session
 from config.flower import run_flower
 from config.flower_login import FlowerSettings
@@ -28,7 +29,9 @@ _BEAT = 0.5
 
 
 @contextmanager
-def fleet_up(session: Session, *, workers: int, flower: bool, metrics: bool = False) -> Iterator[Fleet]:
+def fleet_up(
+    session: Session, *, workers: int, flower: bool, metrics: bool = False, page: bool = True
+) -> Iterator[Fleet]:
     """The fleet on this machine for the length of a with block; SIGTERM and SIGHUP end it as Ctrl-C does.
 
     Raises FleetRunsError where one is up on this home, NoRedisError.
@@ -39,9 +42,12 @@ def fleet_up(session: Session, *, workers: int, flower: bool, metrics: bool = Fa
         settings = _with_free_port(settings, "flower_port", "Flower listens")
     if metrics:
         settings = _with_free_port(settings, "metrics_port", "metrics are served")
+    if page:
+        check_page(FlowerSettings(), settings.page_address)
+        settings = _with_free_port(settings, "page_port", "the page is served")
     with (
         _interrupted_by(signal.SIGINT, signal.SIGTERM, signal.SIGHUP),
-        Fleet(settings, workers=workers, flower=flower, metrics=metrics) as fleet,
+        Fleet(settings, workers=workers, flower=flower, metrics=metrics, page=page) as fleet,
     ):
         try:
             yield fleet
@@ -83,6 +89,8 @@ def places(fleet: Fleet, settings: Settings) -> Iterator[str]:
     if fleet.flower_url:
         open_to = "" if FlowerSettings().has_login() else "  (no login: who is on this machine may look)"
         yield f"Flower  {fleet.flower_url}{open_to}"
+    if fleet.page_url:
+        yield f"page    {fleet.page_url}"
     if fleet.metrics_url:
         yield f"metrics {fleet.metrics_url}"
     yield f"home    {settings.storage_home.store.url}"
@@ -93,15 +101,16 @@ def places(fleet: Fleet, settings: Settings) -> Iterator[str]:
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="workers that compute")
 @click.option("--flower/--no-flower", default=True, help="Flower too [default: yes]")
 @click.option("--metrics/--no-metrics", default=True, help="metrics for Prometheus too [default: yes]")
+@click.option("--page/--no-page", default=True, help="the page of `nonet serve` too [default: yes]")
 @click.pass_obj
-def up(session: Session, workers: int, flower: bool, metrics: bool) -> None:
-    """Run the whole fleet on this machine until Ctrl-C: Redis, scheduler, workers, Flower, metrics.
+def up(session: Session, workers: int, flower: bool, metrics: bool, page: bool) -> None:
+    """Run the whole fleet on this machine until Ctrl-C: Redis, scheduler, workers, Flower, metrics, the page.
 
     Redis listens on loopback with a password and keeps its queues; with NONET_REDIS_URL that Redis is used instead.
     What ends by itself is started again. Ctrl-C drains: trainings write a checkpoint and resume at the next start.
     """
     try:
-        with fleet_up(session, workers=workers, flower=flower, metrics=metrics) as fleet:
+        with fleet_up(session, workers=workers, flower=flower, metrics=metrics, page=page) as fleet:
             for line in places(fleet, session.settings):
                 click.echo(line)
             click.echo("Ctrl-C ends all of it")
@@ -166,7 +175,8 @@ def flower(session: Session, port: int | None, address: str | None) -> None:
     given = checked(FlowerSettings() if address is None else FlowerSettings(address=address))
     url = session.redis_url()
     _log_to_stderr()
-    run_flower(make_app(url), given, settings.flower_port if port is None else port, session.home.fleet)
+    where = settings.flower_port if port is None else port
+    run_flower(make_app(url), given, where, session.home.fleet, settings.page_place)
 
 
 @click.command()

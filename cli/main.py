@@ -32,6 +32,7 @@ COMMANDS = {
     "worker": ("cli.fleet", "one worker"),
     "scheduler": ("cli.fleet", "one scheduler"),
     "flower": ("cli.fleet", "Flower on this fleet"),
+    "serve": ("cli.serve", "the page: runs, grid, attempts and logs, rerun and cancel, in a browser"),
     "metrics": ("cli.fleet", "the fleet's metrics, for Prometheus"),
     "doctor": ("cli.doctor", "check this machine and the fleet"),
 }

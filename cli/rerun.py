@@ -9,7 +9,7 @@ import click
 from cli.errors import RefusedError
 from cli.exit_codes import ExitCode
 from cli.options import run_argument
-from cli.session import Session, waiting_note
+from cli.session import FleetSeen, Session, waiting_note
 from cli.view import attempts_text, cause
 from nonet.plan import Plan
 from scheduler.reconcile import rerun_units
@@ -52,10 +52,21 @@ def rerun(
     if dry_run:
         click.echo("dry run: nothing was changed")
         return
+    _say(forgive(session, plan, again))
+
+
+def forgive(session: Session, plan: Plan, again: Iterable[UnitStatus]) -> FleetSeen:
+    """Forgive the failures of the units `again` and take the run of `plan` up if it is cancelled. Raises OSError."""
     for unit in again:
         session.attempts.pardon(unit.key)
     session.store.delete(session.home.cancelled(plan.run))
-    _wake(session)
+    return session.wake()
+
+
+def stop(session: Session, plan: Plan) -> tuple[bool, FleetSeen]:
+    """Cancel the run of `plan`, durably; whether it was not so before. Raises OSError."""
+    first = cancel_run(session.storage, plan.run)
+    return first, session.wake()
 
 
 def forgivable(state: RunState, meant: Sequence[UnitStatus]) -> tuple[UnitStatus, ...]:
@@ -94,9 +105,9 @@ def cancel(session: Session, run: str | None) -> None:
     if state.phase is Phase.COMPLETE:
         click.echo(f"{plan.run}: complete already, nothing to cancel")
         return
-    first = cancel_run(session.storage, plan.run)
+    first, seen = stop(session, plan)
     click.echo(f"{plan.run}: {'cancelled' if first else 'cancelled before'}")
-    _wake(session)
+    _say(seen)
 
 
 def _only_unfinished(session: Session) -> str | None:
@@ -106,7 +117,7 @@ def _only_unfinished(session: Session) -> str | None:
     return runs[0] if runs else None
 
 
-def _wake(session: Session) -> None:
-    note = waiting_note(session.wake())
+def _say(seen: FleetSeen) -> None:
+    note = waiting_note(seen)
     if note:
         click.echo(note, err=True)

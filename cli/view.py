@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
@@ -88,12 +88,18 @@ def _of_set(cells: Iterable[tuple[Shard, UnitState]], wanted: QuestionSet) -> tu
 
 def folded(states: Sequence[UnitState], width: int) -> tuple[UnitState, ...]:
     """`states` in at most `width` marks: each stands for its share of them and shows what most needs a look."""
-    if len(states) <= width:
-        return tuple(states)
-    edges = [round(at * len(states) / width) for at in range(width + 1)]
-    return tuple(
-        next(found for found in _WORST_FIRST if found in states[start:stop]) for start, stop in pairwise(edges)
-    )
+    return tuple(worst(states[start:stop]) for start, stop in shares(len(states), width))
+
+
+def shares(count: int, width: int) -> tuple[tuple[int, int], ...]:
+    """`count` things in at most `width` parts of much the same size: (start, stop) of each."""
+    edges = [round(at * count / min(count, width)) for at in range(min(count, width) + 1)] if count else []
+    return tuple(pairwise(edges))
+
+
+def worst(states: Collection[UnitState]) -> UnitState:
+    """The state among `states` that most needs a look."""
+    return next(found for found in _WORST_FIRST if found in states)
 
 
 def training_text(unit: UnitStatus) -> str:

@@ -84,7 +84,7 @@ def name_queues(app: Celery) -> None:
     app.conf.update(task_queues=[Entry(queue.value) for queue in Queue], task_default_queue=Queue.CPU.value)
 
 
-def run_flower(app: Celery, settings: FlowerSettings, port: int, folder: Path) -> None:
+def run_flower(app: Celery, settings: FlowerSettings, port: int, folder: Path, page: str) -> None:
     """Serve Flower on `app` until SIGTERM or SIGINT. Raises ValueError for an address that needs a login, OSError."""
     from flower.app import Flower
     from flower.options import options
@@ -95,7 +95,7 @@ def run_flower(app: Celery, settings: FlowerSettings, port: int, folder: Path) -
     for name, value in flower_options(settings, port, folder).items():
         setattr(options, name, value)
     logging.getLogger("tornado.access").setLevel(logging.ERROR)
-    pages = {"template_loader": page_loader(str(web["template_path"])), "cookie_secret": options.cookie_secret}
+    pages = {"template_loader": page_loader(str(web["template_path"]), page), "cookie_secret": options.cookie_secret}
     if settings.oauth is not None:
         pages["oauth"] = settings.oauth_client()
     keep_doors(settings.logins())

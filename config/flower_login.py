@@ -64,6 +64,15 @@ class FlowerSettings(BaseSettings):
         """Whether a login is asked for; raises what `logins` raises."""
         return bool(self.logins()) or self.oauth is not None
 
+    def check_page(self, address: str) -> None:
+        """Raises what `check` raises where Nonet's own page, which takes these logins and no OAuth, may not listen on
+        `address`."""
+        if not self.logins() and not is_loopback(address):
+            raise ValueError(
+                f"the page on {address or 'every address'} needs a login: set NONET_FLOWER_AUTH=user:password "
+                "(or NONET_FLOWER_AUTH_FILE; it knows no OAuth), or listen on 127.0.0.1"
+            )
+
     def check(self) -> None:
         """Raises ValueError where Flower would be open to whoever can reach it, OSError without the file of logins."""
         self._check_oauth()
@@ -117,13 +126,15 @@ def _is_pattern(emails: str) -> bool:
 
 
 class Doorkeeper:
-    """Checks the Authorization header of a request against logins. Remembers what was right, since bcrypt is slow."""
+    """Checks a user's password, or the Authorization header of a request, against logins, for Flower and Nonet's
+    own page. Remembers what was right, since bcrypt is slow."""
 
     def __init__(self, logins: tuple[str, ...]) -> None:
         self._passwords: dict[str, list[str]] = {}
         for login in logins:
             user, _, password = login.partition(":")
             self._passwords.setdefault(user, []).append(password)
+        self._nobodys = next(iter(self._passwords.values()), [])
         self._known: set[bytes] = set()
 
     def admits(self, header: str) -> bool:
@@ -134,12 +145,15 @@ class Doorkeeper:
         except (binascii.Error, ValueError):
             return False
         user, colon, password = given.partition(":")
-        if kind.lower() != "basic" or not colon:
-            return False
-        seen = hashlib.sha256(given.encode()).digest()
+        return kind.lower() == "basic" and bool(colon) and self.knows(user, password)
+
+    def knows(self, user: str, password: str) -> bool:
+        """Whether `user` has this `password`; says no to a user that there is not as slowly as to a wrong password."""
+        seen = hashlib.sha256(f"{user}:{password}".encode()).digest()
         if seen in self._known:
             return True
-        if not any(_matches(stored, password) for stored in self._passwords.get(user, ())):
+        right = [_matches(stored, password) for stored in self._passwords.get(user, self._nobodys)]
+        if user not in self._passwords or not any(right):
             return False
         self._known.add(seen)
         return True

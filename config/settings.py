@@ -49,6 +49,12 @@ class Settings(BaseSettings):
     metrics_port: int = Field(5556, ge=0, le=65535, description="port of the metrics for Prometheus")
     metrics_address: str = Field("127.0.0.1", description="where the metrics are served; they ask for no login")
     flower_port: int = Field(5555, ge=0, le=65535, description="port of Flower on loopback")
+    flower_url: str | None = Field(None, description="where browsers reach Flower; default: on this machine")
+    page_port: int = Field(5557, ge=0, le=65535, description="port of the page of `nonet serve`")
+    page_address: str = Field(
+        "127.0.0.1", description="where the page listens; with a login only, unless it is loopback"
+    )
+    page_url: str | None = Field(None, description="where browsers reach the page; default: on this machine")
 
     @field_validator("home", mode="before")
     @classmethod
@@ -68,12 +74,29 @@ class Settings(BaseSettings):
         home_at(home, cache=Path())  # raises ValueError for what is no address
         return home
 
+    @field_validator("flower_url", "page_url")
+    @classmethod
+    def _to_link(cls, url: str | None) -> str | None:
+        if url is not None and not re.fullmatch(r"https?://[^\s\"'<>]+", url):
+            raise ValueError("not an address to link to, as https://nonet.example.org")
+        return url
+
     @field_validator("s3_endpoint")
     @classmethod
     def _url(cls, endpoint: str | None) -> str | None:
         if endpoint is not None and not re.match(r"https?://[^/@]+/?$", endpoint):
             raise ValueError("not the URL of a server, as https://storage.example.org:9000")
         return endpoint
+
+    @property
+    def flower_place(self) -> str:
+        """Where a link leads that leads to Flower, without a slash at its end."""
+        return (self.flower_url or f"http://127.0.0.1:{self.flower_port}").rstrip("/")
+
+    @property
+    def page_place(self) -> str:
+        """The same for Nonet's own page."""
+        return (self.page_url or f"http://127.0.0.1:{self.page_port}").rstrip("/")
 
     @property
     def storage_home(self) -> Home:

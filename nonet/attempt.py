@@ -40,7 +40,8 @@ class ErrorClass(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try at one key; times are seconds since 1970 on the clock of `host` and decide nothing."""
+    """One try at one key; times are seconds since 1970 on the clock of `host` and decide nothing. `task` is the id of
+    the Celery task that it was made in, by which Flower shows it."""
 
     key: str
     epoch: int
@@ -54,6 +55,7 @@ class Attempt:
     error_class: ErrorClass | None = None
     error: str | None = None
     ended: float | None = None
+    task: str | None = None
 
 
 class Attempts:
@@ -63,11 +65,13 @@ class Attempts:
         self.home = home
         self.store = home.store
 
-    def begin(self, key: str, *, host: str, worker: str, run: str, log: Path, group: int) -> Attempt | None:
+    def begin(
+        self, key: str, *, host: str, worker: str, run: str, log: Path, group: int, task: str | None = None
+    ) -> Attempt | None:
         """Begin the next epoch of `key`; None when another process began it first."""
         epoch = self.latest(key) + 1
         relative = log.relative_to(self.home.root).as_posix()
-        attempt = Attempt(key, epoch, host, worker, run, relative, group, time.time())
+        attempt = Attempt(key, epoch, host, worker, run, relative, group, time.time(), task=task)
         record = {name: value for name, value in asdict(attempt).items() if value is not None}
         return attempt if self.store.create(self._begun(key, epoch), json.dumps(record).encode()) else None
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from celery import current_task
 
 from config.queues import sent_name
 from nonet.attempt import Attempt, ErrorClass, Outcome
@@ -185,9 +186,9 @@ class Claim:
         first = next(iter(self.attempts.values()), None)
         epoch = context.attempts.latest(unit.key) + 1
         log = context.home.root / first.log if first else context.home.log(unit.key, epoch)
-        attempt = context.attempts.begin(
-            unit.key, host=context.settings.host, worker=context.worker, run=self.run, log=log, group=group
-        )
+        task = current_task.request.id if current_task else None
+        where = {"host": context.settings.host, "worker": context.worker, "run": self.run}
+        attempt = context.attempts.begin(unit.key, **where, log=log, group=group, task=task)
         if attempt is None:
             return "begun by another worker"
         self.units[unit.key] = unit

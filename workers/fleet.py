@@ -44,7 +44,9 @@ class _Child:
 class Fleet:
     """Everything on this machine: `with Fleet(settings, workers=2) as fleet: …`."""
 
-    def __init__(self, settings: Settings, *, workers: int = 1, flower: bool = True, metrics: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, *, workers: int = 1, flower: bool = True, metrics: bool = False, page: bool = False
+    ) -> None:
         self._settings = settings
         self._folder = settings.storage_home.fleet
         self._redis: subprocess.Popen[bytes] | None = None
@@ -53,6 +55,7 @@ class Fleet:
         self._workers = workers
         self._flower_port = (settings.flower_port or free_port()) if flower else None
         self._metrics_port = (settings.metrics_port or free_port()) if metrics else None
+        self._page_port = (settings.page_port or free_port()) if page else None
 
     @property
     def flower_url(self) -> str | None:
@@ -61,6 +64,10 @@ class Fleet:
     @property
     def metrics_url(self) -> str | None:
         return f"http://127.0.0.1:{self._metrics_port}/metrics" if self._metrics_port else None
+
+    @property
+    def page_url(self) -> str | None:
+        return f"http://127.0.0.1:{self._page_port}" if self._page_port else None
 
     @property
     def logs(self) -> Path:
@@ -90,6 +97,8 @@ class Fleet:
             self._add("flower", ["flower", "--port", str(self._flower_port)])
         if self._metrics_port:
             self._add("metrics", ["metrics", "--port", str(self._metrics_port)])
+        if self._page_port:
+            self._add("page", ["serve", "--port", str(self._page_port)])
 
     def watch_once(self) -> tuple[str, ...]:
         """Start again what has ended; returns the names of those children."""
@@ -150,6 +159,9 @@ class Fleet:
         environment["NONET_CACHE"] = str(self._settings.cache.expanduser().resolve())
         if self._settings.s3_endpoint is not None:
             environment["NONET_S3_ENDPOINT"] = self._settings.s3_endpoint
+        for name, port in (("NONET_FLOWER_PORT", self._flower_port), ("NONET_PAGE_PORT", self._page_port)):
+            if port:
+                environment[name] = str(port)  # they link to one another
         environment["NONET_STACKS"] = str(self._settings.stacks.resolve())
         with child.log.open("ab") as log:
             child.process = subprocess.Popen(

@@ -135,10 +135,11 @@ def _trainings(storage: Storage, plan: Plan, makers: Mapping[str, str]) -> Itera
         if commit is not None:
             losses = storage.content(commit, "losses.json")
             figures = commit.body.get("training", {})
-            yield adapter.name, Training(makers.get(adapter.key), figures, _losses(losses))
+            yield adapter.name, Training(makers.get(adapter.key), figures, losses_of(losses))
 
 
-def _losses(data: bytes | None) -> tuple[tuple[int, float], ...]:
+def losses_of(data: bytes | None) -> tuple[tuple[int, float], ...]:
+    """(step, loss) of each step, from an adapter's losses.json; () where there is none, or it cannot be read."""
     try:
         return tuple((int(step), float(loss)) for step, loss, *_ in json.loads(data or b"[]"))
     except (ValueError, TypeError):

@@ -32,7 +32,7 @@ def run_nonet(home: Path, *arguments: str, seconds: float = 900) -> subprocess.C
     return subprocess.run(
         [sys.executable, "-m", "cli", *arguments],
         cwd=ROOT,
-        env=os.environ | {"NONET_HOME": str(home), "NONET_FLOWER_PORT": "0"},
+        env=os.environ | {"NONET_HOME": str(home), "NONET_FLOWER_PORT": "0", "NONET_PAGE_PORT": "0"},
         capture_output=True,
         text=True,
         timeout=seconds,

@@ -53,6 +53,7 @@ def fresh_settings() -> dict[str, str]:
         "NONET_REDIS_PASSWORD": secrets.token_hex(24),
         "NONET_FLOWER_AUTH": f"admin:{secrets.token_hex(12)}",
         "NONET_FLOWER_PORT": str(free_port()),
+        "NONET_PAGE_PORT": str(free_port()),
     }
 
 

@@ -25,7 +25,7 @@ from tests.containers.project import ENGINE, Project
 
 pytestmark = pytest.mark.timeout(3000)
 
-ALWAYS = ("redis", "scheduler", "worker-cpu", "flower")
+ALWAYS = ("redis", "scheduler", "worker-cpu", "flower", "page")
 COMPUTES = "worker-compute"
 BATCH = "config/batches/demo.yaml"
 

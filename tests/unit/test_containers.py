@@ -47,11 +47,12 @@ def test_secrets_are_demanded_and_have_no_default(secret: str) -> None:
     assert f"${{{secret}}}" not in text
 
 
-def test_only_flower_and_metrics_are_reached_and_on_loopback() -> None:
+def test_only_flower_page_and_metrics_are_reached_and_on_loopback() -> None:
     published = {
         name: service["ports"] for name, service in services("docker-compose.yml").items() if "ports" in service
     }
-    assert set(published) == {"flower", "metrics"}
+    assert set(published) == {"flower", "page", "metrics"}
+    assert published["page"][0].startswith("${NONET_PAGE_LISTEN:-127.0.0.1}:")
     assert published["flower"][0].startswith("${NONET_FLOWER_LISTEN:-127.0.0.1}:")
     assert published["metrics"][0].startswith("${NONET_METRICS_LISTEN:-127.0.0.1}:")
     networks = yaml.safe_load(read("docker-compose.yml"))["networks"]
@@ -63,7 +64,7 @@ def test_only_flower_and_metrics_are_reached_and_on_loopback() -> None:
 def test_profile_cpu_is_a_whole_fleet_without_a_gpu() -> None:
     found = services("docker-compose.yml")
     started = {name for name, service in found.items() if "cpu" in service.get("profiles", ["cpu"])}
-    assert started == {"redis", "scheduler", "worker-cpu", "flower", "worker-compute"}
+    assert started == {"redis", "scheduler", "worker-cpu", "flower", "page", "worker-compute"}
     workers = services("docker-compose.workers.yml")
     assert "devices" not in str(workers["worker-compute"])
     for name in ("worker-train", "worker-infer", "worker-gpu"):

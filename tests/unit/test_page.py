@@ -1,0 +1,380 @@
+"""The page's answers, from its real server over a home made by hand: who may do what, and that data stays text."""
+
+from __future__ import annotations
+
+import asyncio
+import http.cookiejar
+import json
+import re
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import bcrypt
+import pytest
+from pydantic import SecretStr
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+
+from cli.page import login, readings
+from cli.page.desk import POLICY
+from cli.page.figures import NARROWEST, WIDTH, timeline_of
+from cli.page.grid import FOLDED, MOST_BOXES, grid_of
+from cli.page.login import GUESSES, WINDOW_SECONDS, Throttle, here
+from cli.page.server import application
+from cli.session import Session
+from config.flower_login import Doorkeeper, FlowerSettings
+from config.flower_pages import work_place
+from config.settings import Settings
+from nonet.attempt import Attempt, ErrorClass, Outcome
+from nonet.plan import Plan, QuestionSet
+from nonet.report.timeline import Span, Unit, Work
+from scheduler.state import UnitState
+from tests.cli_home import CliHome, write_files
+from tests.unit.test_cli_view import run_state, unit
+
+LOGIN = FlowerSettings(auth=SecretStr("ann:let me in"))
+HOSTILE = "</p><script>document.title='hacked'</script><img src=x onerror=alert(1)>{{ 7 * 7 }}"
+
+
+@contextmanager
+def served(home: CliHome, logins: FlowerSettings) -> Iterator[str]:
+    """The page on a port of its own while this lasts; gives its address."""
+    session = Session(Settings(home=str(home.folder / "home")))
+    sockets = bind_sockets(0, "127.0.0.1")
+    ready, loops = threading.Event(), []
+
+    async def serve() -> None:
+        ended = asyncio.Event()
+        loops.append((asyncio.get_running_loop(), ended))
+        server = HTTPServer(application(session, logins))
+        server.add_sockets(sockets)
+        ready.set()
+        await ended.wait()
+        server.stop()
+        await server.close_all_connections()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    ready.wait(10)
+    try:
+        yield f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
+    finally:
+        loop, ended = loops[0]
+        loop.call_soon_threadsafe(ended.set)
+        thread.join(10)
+
+
+class Visitor:
+    """A browser without scripts: cookies, forms, and where redirects lead."""
+
+    def __init__(self, base: str) -> None:
+        self.base = base
+        self.jar = http.cookiejar.CookieJar()
+        self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.jar))
+        self.url, self.headers = "", {}
+
+    def get(self, path: str, **headers: str) -> tuple[int, str]:
+        return self._ask(urllib.request.Request(self.base + path, headers=headers))
+
+    def post(self, path: str, **fields: str) -> tuple[int, str]:
+        return self._ask(urllib.request.Request(self.base + path, urllib.parse.urlencode(fields).encode()))
+
+    def press(self, page: str, path: str, **fields: str) -> tuple[int, str]:
+        """Send the form of the page at `page` that leads to `path`."""
+        _, text = self.get(page)
+        form = re.search(rf'<form method="post" action="{re.escape(path)}".*?</form>', text, re.S)
+        assert form, f"{page} has no form for {path}"
+        hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', form[0]))
+        return self.post(path, **hidden | fields)
+
+    def log_in(self, user: str = "ann", password: str = "let me in") -> tuple[int, str]:
+        return self.press("/login", "/login", user=user, password=password)
+
+    def _ask(self, request: urllib.request.Request) -> tuple[int, str]:
+        try:
+            with self._opener.open(request, timeout=10) as answer:
+                self.url, self.headers = answer.url, dict(answer.headers)
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                self.headers = dict(error.headers)
+                return error.code, error.read().decode()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> CliHome:
+    return CliHome(tmp_path, write_files(tmp_path))
+
+
+@pytest.fixture
+def plan(home: CliHome) -> Plan:
+    """A run with one adapter trained and answering, one failed, one waiting."""
+    plan = home.submit()
+    home.train(plan, "both")
+    for cell in plan.cells:
+        if cell.adapter.name == "both" and cell.shard.set is QuestionSet.TEST:
+            home.cast(plan, cell, "A")
+    home.fail(plan.adapters[1].key, error=HOSTILE)
+    return plan
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(readings, "FRESH_SECONDS", 0.0)
+
+
+def failures(home: CliHome, plan: Plan) -> int:
+    found: int = json.loads(home.call("status", plan.run, "--json").stdout)["counts"]["adapters"]["failed"]
+    return found
+
+
+def test_without_a_login_it_shows_and_changes_nothing(home: CliHome, plan: Plan) -> None:
+    with served(home, FlowerSettings()) as base:
+        visitor = Visitor(base)
+        status, text = visitor.get(f"/runs/{plan.run}")
+        assert (status, "<form" in text) == (200, False)
+        token = {"_xsrf": "2" * 32}
+        for path in ("rerun", "cancel"):
+            status, _ = Visitor(base).post(f"/runs/{plan.run}/{path}", **token)
+            assert status == 403
+        assert visitor.get("/", Host="evil.example.org")[0] == 403, "a name that a foreign site could have"
+        assert visitor.get("/", Host="localhost:80")[0] == 200
+    assert failures(home, plan) == 1
+    assert not home.storage.store.exists(home.home.cancelled(plan.run))
+
+
+def test_a_login_is_asked_for_and_checked(home: CliHome, plan: Plan, tmp_path: Path) -> None:
+    hashed = bcrypt.hashpw(b"b:ob", bcrypt.gensalt(4)).decode()
+    (tmp_path / "logins").write_text(f"bob:{hashed}\n")
+    both = FlowerSettings(auth=SecretStr("ann:let me in"), auth_file=tmp_path / "logins")
+    with served(home, both) as base:
+        visitor = Visitor(base)
+        for path in ("/", f"/runs/{plan.run}", f"/runs/{plan.run}/units/{plan.adapters[0].key}", "/nowhere"):
+            visitor.get(path)
+            assert visitor.url == f"{base}/login?next={urllib.parse.quote(path, safe='')}"
+        assert visitor.get("/healthcheck") == (200, "OK")
+        for user, password in (("ann", "guess"), ("bob", hashed), ("eve", "let me in"), ("", "")):
+            status, text = visitor.log_in(user, password)
+            assert (status, "not a user with this password" in text) == (403, True)
+        assert Visitor(base).log_in("bob", "b:ob")[0] == 200
+        assert visitor.log_in()[0] == 200
+        assert visitor.get(f"/runs/{plan.run}")[0] == 200
+        cookies = {cookie.name: cookie for cookie in visitor.jar}
+        for name in ("nonet_user", "nonet_xsrf"):
+            assert cookies[name].has_nonstandard_attr("HttpOnly")
+            assert cookies[name].get_nonstandard_attr("SameSite") == "Strict"
+        visitor.press("/", "/logout")
+        assert visitor.url == f"{base}/login"
+        visitor.get("/")
+        assert "/login" in visitor.url
+
+
+def test_a_cookie_behind_tls_is_secure(home: CliHome, plan: Plan) -> None:
+    with served(home, LOGIN) as base:
+        request = urllib.request.Request(f"{base}/login", headers={"X-Forwarded-Proto": "https"})
+        with urllib.request.urlopen(request) as answer:
+            assert "Secure" in answer.headers["Set-Cookie"]
+
+
+def test_a_forged_request_is_refused(home: CliHome, plan: Plan) -> None:
+    with served(home, LOGIN) as base:
+        visitor = Visitor(base)
+        assert visitor.post("/login", user="ann", password="let me in")[0] == 403
+        visitor.log_in()
+        for path in (f"/runs/{plan.run}/rerun", f"/runs/{plan.run}/cancel", "/logout"):
+            assert visitor.post(path)[0] == 403
+            assert visitor.post(path, _xsrf="2" * 32)[0] == 403
+    assert failures(home, plan) == 1
+    assert not home.storage.store.exists(home.home.cancelled(plan.run))
+
+
+def test_read_only_shows_to_users_and_changes_nothing(home: CliHome, plan: Plan) -> None:
+    with served(home, LOGIN.model_copy(update={"read_only": True})) as base:
+        visitor = Visitor(base)
+        visitor.log_in()
+        _, text = visitor.get(f"/runs/{plan.run}")
+        assert "/rerun" not in text
+        token = next(cookie.value for cookie in visitor.jar if cookie.name == "nonet_xsrf")
+        for path in ("rerun", "cancel"):
+            assert visitor.post(f"/runs/{plan.run}/{path}", _xsrf=str(token))[0] == 403
+    assert failures(home, plan) == 1
+
+
+def test_the_buttons_do_what_the_commands_do(home: CliHome, plan: Plan) -> None:
+    run = f"/runs/{plan.run}"
+    with served(home, LOGIN) as base:
+        visitor = Visitor(base)
+        visitor.log_in()
+        status, text = visitor.press(run, f"{run}/rerun")
+        assert (status, "1 to be tried again" in text) == (200, True)
+        assert failures(home, plan) == 0
+        home.fail(plan.adapters[1].key)
+        unit_page = f"{run}/units/{plan.adapters[1].key}"
+        assert "Rerun this" in visitor.get(unit_page)[1]
+        visitor.press(unit_page, f"{run}/rerun")
+        assert failures(home, plan) == 0
+        status, text = visitor.press(run, f"{run}/cancel")
+        assert "Cancelled: workers stop" in text
+        assert home.storage.store.exists(home.home.cancelled(plan.run))
+        visitor.press(run, f"{run}/rerun")
+        assert not home.storage.store.exists(home.home.cancelled(plan.run)), "taken up again"
+
+
+class Scripts(HTMLParser):
+    """Every script, handler and style that a page holds."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = dict(attrs)
+        if tag == "script" and named != {"src": "/static/page.js", "defer": None}:
+            self.found.append(tag)
+        self.found += [name for name in named if name.startswith("on") or name == "style"]
+
+
+def test_hostile_data_stays_text(home: CliHome, plan: Plan) -> None:
+    path = home.home.plan(plan.run)
+    forged = json.loads(path.read_bytes())
+    forged["adapters"][2]["name"] = HOSTILE
+    path.write_text(json.dumps(forged))
+    with served(home, LOGIN) as base:
+        visitor = Visitor(base)
+        visitor.log_in()
+        for page in ("/", f"/runs/{plan.run}", *(f"/runs/{plan.run}/units/{a.key}" for a in plan.adapters[1:])):
+            status, text = visitor.get(page)
+            assert status == 200, text
+            assert Scripts(text).found == []
+            assert "49" not in re.sub(r"[0-9a-f]{16,}", "", text)
+            assert visitor.headers["Content-Security-Policy"] == POLICY
+        assert "&lt;script&gt;document.title=" in text
+        for odd in ("/runs/..%2f..%2fetc", "/runs/%3Cscript%3E", f"/runs/{plan.run}/units/{'0' * 64}", "/runs/no-run"):
+            status, text = visitor.get(odd)
+            assert status == 404
+            assert Scripts(text).found == []
+
+
+def test_what_has_not_changed_is_not_sent_again(home: CliHome, plan: Plan) -> None:
+    home.storage.store.create(home.home.cancelled(plan.run), b"{}")
+    with served(home, LOGIN) as base:
+        visitor = Visitor(base)
+        visitor.log_in()
+        visitor.get("/")
+        tag = visitor.headers["Etag"]
+        assert visitor.get("/", **{"If-None-Match": tag})[0] == 304
+
+
+def test_the_vote_forms_on_the_page(home: CliHome, plan: Plan) -> None:
+    with served(home, FlowerSettings()) as base:
+        _, text = Visitor(base).get(f"/runs/{plan.run}")
+    assert "6 of 6 questions of the test have a ballot, 0 every member's" in text
+    assert "6 unanimous, 0 by majority, 0 tied" in text
+
+
+def test_guessing_is_slowed() -> None:
+    now = [0.0]
+    throttle = Throttle(lambda: now[0])
+    for _ in range(GUESSES):
+        assert throttle.wait("a") == 0
+        throttle.wrong("a")
+    assert throttle.wait("a") == WINDOW_SECONDS
+    assert throttle.wait("b") == 0
+    now[0] = WINDOW_SECONDS
+    assert throttle.wait("a") == 0
+
+
+def test_guessing_ends_on_the_page(home: CliHome, plan: Plan) -> None:
+    with served(home, LOGIN) as base:
+        visitor = Visitor(base)
+        for _ in range(GUESSES):
+            assert visitor.log_in("ann", "guess")[0] == 403
+        assert visitor.log_in()[0] == 429, "even with the right password"
+        assert int(visitor.headers["Retry-After"]) <= WINDOW_SECONDS + 1
+
+
+@pytest.mark.parametrize(
+    "path", ["//evil.org", "https://evil.org", "/\\evil.org", "evil", "", "/a\nb", "javascript:alert(1)"]
+)
+def test_a_login_leads_nowhere_else(path: str) -> None:
+    assert here(path) == "/"
+
+
+def test_a_login_leads_back() -> None:
+    assert here("/runs/demo-1?from=50") == "/runs/demo-1?from=50"
+
+
+def test_an_unknown_user_takes_as_long_as_a_wrong_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[bytes] = []
+    hashed = bcrypt.hashpw(b"one", bcrypt.gensalt(4)).decode()
+    keeper = Doorkeeper((f"ann:{hashed}",))
+    right = bcrypt.checkpw
+    monkeypatch.setattr(bcrypt, "checkpw", lambda given, stored: checked.append(given) or right(given, stored))
+    assert not keeper.knows("eve", "one")
+    assert not keeper.knows("ann", "two")
+    assert checked == [b"one", b"two"]
+    assert not Doorkeeper(()).knows("", "")
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "", "::", "gpu-1.lab"])
+def test_the_page_is_not_open_elsewhere(address: str) -> None:
+    with pytest.raises(ValueError, match="NONET_FLOWER_AUTH=user:password"):
+        FlowerSettings().check_page(address)
+    LOGIN.check_page(address)
+
+
+def test_a_large_grid_is_folded_and_hides_no_failure() -> None:
+    state = run_state([unit(f"a{at:03d}", UnitState.COMMITTED) for at in range(120)], shards=1001)
+    cells = list(state.cells)
+    cells[500 * 120 + 7] = unit("a007/test-499", UnitState.FAILED)
+    grid = grid_of(replace(state, cells=tuple(cells)))
+    assert (grid.folded, grid.adapters, grid.stop) == (True, 120, 50)
+    assert all(len(row.test) == FOLDED for row in grid.rows)
+    (bad,) = [box for row in grid.rows for box in row.test if box.state is UnitState.FAILED]
+    assert "1 failed" in bad.text
+    assert bad.key == "key of a007/test-499"
+    assert len(grid_of(state, 100).rows) == 20
+    small = grid_of(run_state([unit("a", UnitState.COMMITTED)], shards=MOST_BOXES))
+    assert (small.folded, len(small.rows[0].test)) == (False, MOST_BOXES - 1)
+
+
+def test_many_short_attempts_become_few_bars() -> None:
+    def span(at: int) -> Span:
+        attempt = Attempt(f"k{at}", 1, "h", "w@h", "r", "log", 1, float(at), Outcome.COMMITTED, None, None, at + 0.9)
+        return Span(Unit(f"k{at}", f"cell {at}", Work.INFER), attempt, float(at), at + 0.9)
+
+    spans = [span(at) for at in range(10_000)]
+    lost = Attempt("bad", 1, "h", "w@h", "r", "log", 1, 0, Outcome.LOST, ErrorClass.WORKER_LOST, "gone", 20_000.0)
+    spans.append(Span(Unit("bad", "bad", Work.INFER), lost, 10_001.0, 20_000.0))
+    figure = timeline_of(spans, 20_000.0)
+    assert figure is not None
+    (lane,) = figure.lanes
+    assert len(lane.bars) <= WIDTH / NARROWEST
+    assert sum(bar.count for bar in lane.bars) == 10_001
+    assert [bar.kind for bar in lane.bars][-1] == "bad"
+    assert all(bar.x >= 0 and bar.x + bar.width <= WIDTH + NARROWEST for bar in lane.bars)
+
+
+def test_flower_leads_to_the_page() -> None:
+    key = "a" * 64
+    told = repr({"run": "demo-1", "keys": [key, "b" * 64], "shard": "test-000"})
+    assert work_place("http://127.0.0.1:5557", told) == f"http://127.0.0.1:5557/runs/demo-1/units/{key}"
+    for odd in (
+        "",
+        "()",
+        "None",
+        "{}",
+        repr({"run": "x", "keys": []}),
+        repr({"run": "<script>", "keys": [key]}),
+        "{" * 5000,
+    ):
+        assert work_place("http://127.0.0.1:5557", odd) is None
