@@ -185,8 +185,9 @@ def _built(base: str, device: str, sizes: Sizes, dtype: str | None) -> Any:
 
 
 def _cpu_settings(base: str) -> dict[str, Any]:
-    settings: dict[str, Any] = {"dtype": "bfloat16", "kv_cache_memory_bytes": CPU_CACHE, "enforce_eager": True}
     how = quantisation(base_config(base))
+    numbers = "float32" if how is None else "bfloat16"  # as the engine transformers; of int4 kernels there is no other
+    settings: dict[str, Any] = {"dtype": numbers, "kv_cache_memory_bytes": CPU_CACHE, "enforce_eager": True}
     if how is not None and (how.method == "awq" or not int4_runs_here()):
         settings |= plain_settings()
     return settings

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+BFLOAT16 = "avx512f" in Path("/proc/cpuinfo").read_text().split()
+NEAR_TIE = 0.1 if BFLOAT16 else 0.001
+APART = 0.15 if BFLOAT16 else 0.0005
+"""How far log-probabilities of the two engines may lie apart anywhere."""
 
 Ballots = Mapping[str, Sequence[Mapping[str, Any]]]
 """Ballots with log-probabilities by adapter."""

