@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from nonet.lora_product import fuses, knows, lora_product
 from nonet.recipe import Recipe
 
 _PREFIX = "base_model.model."
@@ -129,12 +130,19 @@ class LoraBank:
     @contextmanager
     def worn(self) -> Iterator[LoraBank]:
         """The base wearing the bank, and as it was before afterwards: nothing of it is replaced."""
-        hooks = [self._model.get_submodule(name).register_forward_hook(self._hook(name)) for name in self.modules]
+        modules = {name: self._model.get_submodule(name) for name in self.modules}
+        hooks = [module.register_forward_hook(self._hook(name)) for name, module in modules.items()]
+        fused = [module for module in modules.values() if knows(module)]
+        for name, module in modules.items():
+            if module in fused:
+                module.forward = self._fused(name, module)
         try:
             yield self
         finally:
             for hook in hooks:
                 hook.remove()
+            for module in fused:
+                del module.forward
 
     @contextmanager
     def routed(self, spans: Sequence[Span]) -> Iterator[None]:
@@ -197,10 +205,30 @@ class LoraBank:
         self._dropouts[slot] = _Dropout(self.shape.dropout, seed, self.device)
 
     def _hook(self, name: str) -> Callable[[Any, tuple[Any, ...], Any], Any]:
-        def add(_module: Any, inputs: tuple[Any, ...], output: Any) -> Any:
-            return output if self._route is None else self._added(self._route, name, inputs[0], output)
+        def add(module: Any, inputs: tuple[Any, ...], output: Any) -> Any:
+            if self._route is None or self._fuses(module, inputs[0]):
+                return output
+            return self._added(self._route, name, inputs[0], output)
 
         return add
+
+    def _fuses(self, module: Any, x: Any) -> bool:
+        """Whether base and adapters are one product (nonet.lora_product): on a GPU in 16 bits, without dropout."""
+        route = self._route
+        dropping = route is not None and any(self._dropouts[span.slot] is not None for span in route.spans)
+        return route is not None and not dropping and fuses(module, x)
+
+    def _fused(self, name: str, module: Any) -> Callable[[Any], Any]:
+        alone = module.forward
+
+        def forward(x: Any) -> Any:
+            if not self._fuses(module, x):
+                return alone(x)
+            assert self._route is not None
+            select = self._route.select(self._scales, self.shape.rank, x)
+            return lora_product(module, x, self._a[name], self._b[name], select)
+
+        return forward
 
     def _added(self, route: Route, name: str, x: Any, output: Any) -> Any:
         flat = x.reshape(-1, x.shape[-1]).to(self._a[name].dtype)
@@ -255,8 +283,22 @@ class Route:
                 raise ValueError(f"{span} is empty or names none of the {slots} slots")
         self.spans = spans
         self.length = spans[-1].stop
+        self._selects: dict[Any, Any] = {}
         whose = [span.slot for span in spans]
         self.alike = len({span.length for span in spans}) == 1 and len(set(whose)) == len(whose)
+
+    def select(self, scales: Sequence[float], rank: int, x: Any) -> Any:
+        """[tokens, slots * rank] in the numbers of `x`: a token's own adapter's scale in its columns, 0 elsewhere."""
+        import torch
+
+        if x[..., 0].numel() != self.length:
+            raise ValueError(f"the input has {x[..., 0].numel()} tokens, its spans cover {self.length}")
+        if x.dtype not in self._selects:
+            table = torch.diag(torch.tensor(scales, dtype=x.dtype)).repeat_interleave(rank, dim=1).to(x.device)
+            lengths = torch.tensor([span.length for span in self.spans])
+            slots = torch.tensor([span.slot for span in self.spans]).repeat_interleave(lengths)
+            self._selects[x.dtype] = table[slots.to(x.device)]
+        return self._selects[x.dtype]
 
 
 class _Dropout:

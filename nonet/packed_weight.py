@@ -59,7 +59,7 @@ class PackedWeight:
 
     def unpack(self, dtype: Any) -> Any:
         """The weight as numbers of `dtype`, [in, out]; valid until the scratch memory is taken again."""
-        if _by_triton(self.qweight.device.type):
+        if by_triton(self.qweight.device.type):
             from nonet.triton_dequantise import dequantise
 
             out = self.scratch.take((self.inputs, self.outputs), self.qweight, dtype)
@@ -140,5 +140,6 @@ def _order(g_idx: Any, inputs: int, groups: int, per: int) -> tuple[int, Any]:
 
 
 @cache
-def _by_triton(device: str) -> bool:
+def by_triton(device: str) -> bool:
+    """Whether Triton's kernels are used on a `device` of this type."""
     return device == "cuda" and find_spec("triton") is not None
