@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -86,10 +87,16 @@ def nonet_command(ctx: click.Context, home: str | None) -> None:
     ctx.obj = Session(Settings(home=home) if home else Settings())
 
 
+COLLECT_EVERY = 50_000
+"""Objects made between two collections of garbage. A large run is some 300,000 records that stay: with Python's 700,
+a third of the time of `nonet status` went into looking through them again and again (bench/scale.py)."""
+
+
 def main() -> NoReturn:
     """Run the command line and exit with one of `cli.exit_codes`."""
     from cli.exit_codes import ExitCode
 
+    gc.set_threshold(COLLECT_EVERY)
     try:
         code = nonet_command.main(prog_name="nonet", standalone_mode=False)
     except (KeyboardInterrupt, click.Abort):

@@ -71,14 +71,15 @@ def rows(state: RunState) -> tuple[Row, ...]:
 
 
 def _row(state: RunState, index: int, unit: UnitStatus) -> Row:
-    cells = [(shard, state.cell_at(index, at).state) for at, shard in enumerate(state.plan.shards)]
+    found = [cell.state for cell in state.cells[index :: len(state.adapters)]]
+    cells = list(zip(state.plan.shards, found, strict=True))
     return Row(
         name=unit.name,
         training=training_text(unit),
         state=unit.state,
         validation=_of_set(cells, QuestionSet.VALIDATION),
         test=_of_set(cells, QuestionSet.TEST),
-        answered=sum(found is UnitState.COMMITTED for _, found in cells),
+        answered=found.count(UnitState.COMMITTED),
     )
 
 

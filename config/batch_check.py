@@ -19,7 +19,7 @@ from config.batch_schema import MixEntry, SourceEntry, ValidationEntry
 from config.batch_vote import check_vote
 from config.batch_yaml import Document, KeyPath
 from nonet.defect import Defect
-from nonet.mix import Example, Leak, Mix, Source, Use, content_bytes, draw, leaking_rows
+from nonet.mix import Example, Leak, Mix, Source, Tested, Use, content_bytes, draw, leaking_rows, stems_tested
 from nonet.problem import Problem
 from nonet.rows import read_problems
 from nonet.split import split_by_stem
@@ -43,6 +43,7 @@ class Check:
         self.examples: dict[str, tuple[Example, ...]] = {}
         self.leaked: dict[str, tuple[Leak, ...]] = {}
         self.test: tuple[Problem, ...] = ()
+        self.tested: Tested = {}
         self.validation: tuple[Problem, ...] = ()
         self.read: dict[tuple[Path, bool], Rows] = {}
 
@@ -151,6 +152,7 @@ class Check:
         found = self.read_rows(("inference", "test"), labelled=False)
         if found is not None:
             self.test = self.read[found, False][0]
+            self.tested = stems_tested(self.test)
         self.check_tokens(("inference",))
 
     def check_tokens(self, path: KeyPath) -> None:
@@ -241,7 +243,7 @@ class Check:
         problems = {use.source: self.problems_of(use.source) for use in mix.uses}
         examples = draw(mix, problems, {problem.stem for problem in self.validation})
         self.examples[mix.name] = examples
-        self.leaked[mix.name] = leaking_rows(examples, self.test)
+        self.leaked[mix.name] = leaking_rows(examples, self.tested)
         path: KeyPath = ("mixes", mix.name, "use")
         if whole and not examples:
             remedy = "Use more rows, or a lower min_margin: the validation's stems are left out of every mix."

@@ -58,12 +58,24 @@ class Attempt:
     task: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """All that was tried at one key: attempts in the order of epochs (unreadable ones left out), the highest epoch
+    begun and the last forgiven, each 0 where there is none.
+    """
+
+    attempts: tuple[Attempt, ...]
+    latest: int
+    pardoned: int
+
+
 class Attempts:
-    """The attempts under a home."""
+    """The attempts under a home. One that has ended never changes, so each of those is read once."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
         self.store = home.store
+        self._ended_ones: dict[tuple[str, int], Attempt] = {}
 
     def begin(
         self, key: str, *, host: str, worker: str, run: str, log: Path, group: int, task: str | None = None
@@ -82,6 +94,14 @@ class Attempts:
         record = {"outcome": outcome, "error_class": error_class, "error": error, "ended": time.time()}
         return self.store.create(self._ended(key, epoch), json.dumps(record, ensure_ascii=False).encode())
 
+    def tries(self, key: str) -> Tries:
+        """All that was tried at `key`, by one listing."""
+        names = self._names(key)
+        epochs = sorted(_epoch(name) for name in names if _is_begun(name))
+        pardoned = max((_epoch(name) for name in names if name.endswith(".pardon.json")), default=0)
+        found = (self._read(key, epoch) for epoch in epochs)
+        return Tries(tuple(a for a in found if a is not None), max(epochs, default=0), pardoned)
+
     def latest(self, key: str) -> int:
         """The highest epoch of `key` that was begun, 0 when there is none."""
         return max((_epoch(name) for name in self._names(key) if _is_begun(name)), default=0)
@@ -90,20 +110,21 @@ class Attempts:
         """Whether `epoch` may still publish: it is the latest and nobody has ended it."""
         return self.latest(key) == epoch and not self.store.exists(self._ended(key, epoch))
 
+    def still_open(self, key: str) -> tuple[int, ...]:
+        """The epochs of `key` that were begun and have not ended, by one listing."""
+        names = frozenset(self._names(key))
+        epochs = sorted(_epoch(name) for name in names if _is_begun(name))
+        return tuple(epoch for epoch in epochs if self._ended(key, epoch).name not in names)
+
     def history(self, key: str) -> tuple[Attempt, ...]:
         """Every attempt at `key` in the order of epochs; unreadable records are left out."""
-        epochs = sorted(_epoch(name) for name in self._names(key) if _is_begun(name))
-        return tuple(a for a in (self._read(key, epoch) for epoch in epochs) if a is not None)
+        return self.tries(key).attempts
 
     def pardon(self, key: str) -> int:
         """Forgive every attempt at `key` so far, so that it may be tried again; returns the last epoch forgiven."""
         epoch = self.latest(key)
         self.store.create(self.home.attempts(key) / f"{epoch:04d}.pardon.json", b"{}")
         return epoch
-
-    def pardoned(self, key: str) -> int:
-        """The last epoch of `key` that was forgiven, 0 when none was."""
-        return max((_epoch(name) for name in self._names(key) if name.endswith(".pardon.json")), default=0)
 
     def tried(self) -> frozenset[str]:
         """Keys that have any attempt."""
@@ -114,6 +135,9 @@ class Attempts:
         self.store.sweep(self.home.attempts(key))
 
     def _read(self, key: str, epoch: int) -> Attempt | None:
+        known = self._ended_ones.get((key, epoch))
+        if known is not None:
+            return known
         try:
             record = json.loads(self.store.read(self._begun(key, epoch)))
             with suppress(FileNotFoundError):
@@ -121,7 +145,10 @@ class Attempts:
                 record |= end
                 record["outcome"] = Outcome(end["outcome"])
                 record["error_class"] = ErrorClass(end["error_class"]) if end["error_class"] else None
-            return Attempt(**record)
+            attempt = Attempt(**record)
+            if attempt.outcome is not None:
+                self._ended_ones[key, epoch] = attempt
+            return attempt
         except (ValueError, TypeError, KeyError):
             return None
 

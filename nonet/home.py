@@ -89,9 +89,13 @@ class Home:
         """Folder of the commit records of one scope, one file a key."""
         return self.root / "commits" / checked_name(scope)
 
+    @property
+    def all_blobs(self) -> Path:
+        return self.root / "blobs"
+
     def blob(self, key: str) -> Path:
         """Folder with one subfolder for each try at writing the files of an artifact."""
-        return self.root / "blobs" / checked_name(key)
+        return self.all_blobs / checked_name(key)
 
     @property
     def quarantine(self) -> Path:
@@ -107,8 +111,12 @@ class Home:
     def checkpoint(self, key: str) -> Path:
         return self.root / "checkpoints" / checked_name(key)
 
+    @property
+    def all_progress(self) -> Path:
+        return self.root / "progress"
+
     def progress(self, key: str) -> Path:
-        return self.root / "progress" / f"{checked_name(key)}.json"
+        return self.all_progress / f"{checked_name(key)}.json"
 
     def log(self, key: str, epoch: int) -> Path:
         return self.root / "logs" / checked_name(key) / f"{epoch:04d}.log"

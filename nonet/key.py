@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,28 @@ def canonical(value: Any) -> bytes:
 def key_of(kind: str, inputs: Mapping[str, Any]) -> str:
     """The key (64 hex digits) of the artifact of `kind` that `inputs` determine."""
     return digest(canonical({"kind": kind, "schema": SCHEMA, "inputs": dict(inputs)}))
+
+
+def keys_of(kind: str, inputs: Mapping[str, Any], last: str, values: Iterable[str]) -> Iterator[str]:
+    """The keys of artifacts that differ in one input only: `key_of` of `inputs` with each of `values` as `last`.
+
+    `last` must come after every name in `inputs` and the values be plain ASCII without quotes, so that what comes
+    before them is hashed once: a hundred thousand keys in a tenth of a second. Raises ValueError otherwise.
+    """
+    mark = "\0"
+    before, found, after = canonical({"kind": kind, "schema": SCHEMA, "inputs": {**inputs, last: mark}}).rpartition(
+        json.dumps(mark).encode()
+    )
+    after = b'"' + after
+    if not found or any(name >= last for name in inputs):
+        raise ValueError(f"{last!r} is not the last of {sorted(inputs)}")
+    begun = hashlib.sha256(before + b'"')
+    for value in values:
+        if not (value.isascii() and value.isalnum()):
+            raise ValueError(f"{value[:80]!r} is not letters and digits")
+        whole = begun.copy()
+        whole.update(value.encode() + after)
+        yield whole.hexdigest()
 
 
 def digest(data: bytes) -> str:

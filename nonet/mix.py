@@ -130,13 +130,22 @@ def _sample(count: int, fraction: float, seed: int) -> list[int]:
     return sorted(ranked[:kept])
 
 
-def leaking_rows(examples: Iterable[Example], test_problems: Iterable[Problem]) -> tuple[Leak, ...]:
+Tested = Mapping[str, Mapping[str, str]]
+"""Stems of the test by their normal form: the stem as it is written in each row, by the row's id."""
+
+
+def stems_tested(problems: Iterable[Problem]) -> Tested:
+    """The stems of the test's `problems`, in their order."""
+    tested: dict[str, dict[str, str]] = {}
+    for problem in problems:
+        tested.setdefault(normal_stem(problem.stem), {})[problem.id] = problem.stem
+    return tested
+
+
+def leaking_rows(examples: Iterable[Example], tested: Tested) -> tuple[Leak, ...]:
     """Every stem that the examples share with the test (see `normal_stem`), in the test's order, with the
     row ids.
     """
-    tested: dict[str, dict[str, str]] = {}
-    for problem in test_problems:
-        tested.setdefault(normal_stem(problem.stem), {})[problem.id] = problem.stem
     trained: dict[str, dict[str, None]] = {}
     for example in examples:
         stem = normal_stem(example.stem)
@@ -148,11 +157,6 @@ def leaking_rows(examples: Iterable[Example], test_problems: Iterable[Problem]) 
         for stem, rows in tested.items()
         if stem in trained
     )
-
-
-def leaks(examples: Iterable[Example], test_problems: Iterable[Problem]) -> tuple[str, ...]:
-    """The test's stems that the examples hold, in the test's order."""
-    return tuple(leak.stem for leak in leaking_rows(examples, test_problems))
 
 
 def examples_bytes(examples: Iterable[Example]) -> bytes:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from nonet.key import SCHEMA, canonical, digest, key_of
+from nonet.key import SCHEMA, canonical, digest, key_of, keys_of
 from nonet.mix import Labels
 
 ADAPTERS = "adapters"
@@ -129,16 +129,12 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One member's ballots on one shard."""
+    """One member's ballots on one shard; the cells of one adapter lie together, in the storage scope `scope`."""
 
     adapter: PlannedAdapter
     shard: Shard
     key: str
-
-    @property
-    def scope(self) -> str:
-        """Storage scope: the cells of one adapter lie together."""
-        return ballots_scope(self.adapter.key)
+    scope: str
 
     @property
     def name(self) -> str:
@@ -164,21 +160,30 @@ class Plan:
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
         """Every (adapter, shard), shard by shard."""
-        return tuple(Cell(a, s, self.cell_key(a, s)) for s in self.shards for a in self.adapters)
+        keys = [tuple(self.cell_keys(adapter, self.shards)) for adapter in self.adapters]
+        scopes = [ballots_scope(adapter.key) for adapter in self.adapters]
+        columns = tuple(zip(self.adapters, scopes, keys, strict=True))
+        return tuple(
+            Cell(adapter, shard, key[at], scope)
+            for at, shard in enumerate(self.shards)
+            for adapter, scope, key in columns
+        )
 
     def cell_key(self, adapter: PlannedAdapter, shard: Shard) -> str:
+        (key,) = self.cell_keys(adapter, [shard])
+        return key
+
+    def cell_keys(self, adapter: PlannedAdapter, shards: Iterable[Shard]) -> Iterator[str]:
+        """The key of the cell of `adapter` and each of `shards`."""
         base = self.base_of(adapter)
-        return key_of(
-            "ballots",
-            {
-                "adapter": adapter.key,
-                "shard": shard.digest,
-                "prompt": self.prompt,
-                "engine": base.engine,
-                "inference": {k: v for k, v in base.inference.items() if _in_cell_keys(k, v)},
-                "max_length": base.recipe["max_length"],
-            },
-        )
+        inputs = {
+            "adapter": adapter.key,
+            "prompt": self.prompt,
+            "engine": base.engine,
+            "inference": {k: v for k, v in base.inference.items() if _in_cell_keys(k, v)},
+            "max_length": base.recipe["max_length"],
+        }
+        return keys_of("ballots", inputs, "shard", (shard.digest for shard in shards))
 
     def base_of(self, adapter: PlannedAdapter) -> PlannedBase:
         """The base that `adapter` is trained over; raises KeyError."""

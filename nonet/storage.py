@@ -166,7 +166,9 @@ class Storage:
         """Remove what killed tries at `keys` left behind, where they are committed: nobody can publish them again."""
         done = self.committed(scope).intersection(keys)
         self.store.sweep(self.home.commits(scope), [f"{key}.json" for key in done])
-        for key in done:
+        blobs = self.home.all_blobs
+        here = os.listdir(blobs) if blobs.is_dir() else []
+        for key in done.intersection((*self.store.names(blobs), *here)):
             self._remove_staging(scope, key, sys.maxsize)
 
     def path(self, stored: StoredFile) -> Path:

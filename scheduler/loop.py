@@ -21,15 +21,16 @@ from config.queues import sent_name
 from config.settings import Settings
 from nonet.attempt import Attempts, ErrorClass, Outcome
 from nonet.heartbeat import beat
-from nonet.plan import Plan, plan_from_json
+from nonet.plan import Plan
+from nonet.plans import Plans
 from nonet.storage import Storage
 from scheduler.dispatch import dispatch
 from scheduler.inflight import RedisInFlight
 from scheduler.notify import Notifier
 from scheduler.reconcile import Message, reconcile
 from scheduler.rest import Rests
-from scheduler.state import Phase, RunState, StateReader
-from scheduler.tidy import tidy
+from scheduler.state import Phase, StateReader
+from scheduler.tidy import tidying
 from tasks.app import make_app
 from tasks.context import connect
 from tasks.lease import EXPIRED
@@ -38,6 +39,9 @@ from tasks.vitals import Vitals
 from tasks.wake import wait_for_wake
 
 log = logging.getLogger("nonet.scheduler")
+TIDY_SECONDS = 0.25
+"""For how long leftovers are removed before the scheduler looks whether it is woken."""
+BREATH_SECONDS = 0.01
 
 
 class Scheduler:
@@ -52,12 +56,13 @@ class Scheduler:
         self._storage = Storage(home)
         self._attempts = Attempts(home)
         self._in_flight = RedisInFlight(client, settings.lease_seconds)
+        self._plans = Plans(home.store)
         self._reader = StateReader(self._storage, self._attempts, self._in_flight, settings.failure_limit)
         self._rests = Rests()
         url = settings.webhook_url
         self._notifier = Notifier(url.get_secret_value(), self._storage, client) if url is not None else None
         self._phases: dict[str, Phase] = {}
-        self._untidy: set[str] = set()
+        self._untidy: dict[str, Iterator[None]] = {}
         self._reported: dict[str, str] = {}
 
     def tick(self) -> int:
@@ -83,9 +88,9 @@ class Scheduler:
         if self._phases.get(plan.run) is not state.phase:
             log.info("run %s: %s", plan.run, state.phase)
             self._phases[plan.run] = state.phase
-            self._untidy.add(plan.run)
-        if plan.run in self._untidy and state.phase is not Phase.RUNNING:
-            self._tidy(state)
+            self._untidy.pop(plan.run, None)
+            if state.phase is not Phase.RUNNING:
+                self._untidy[plan.run] = tidying(self._storage, self._attempts, state)
         if self._notifier is not None:
             with suppress(OSError, KeyError):  # at the next tick, then: nothing waits for it
                 self._notifier.tell(state)
@@ -101,23 +106,39 @@ class Scheduler:
             sent += self._reconcile(plan)
         return sent
 
-    def _tidy(self, state: RunState) -> None:
-        """Remove leftovers; where storage does not let that happen now, at a later tick: nothing waits for it."""
+    def _tidy(self) -> None:
+        """Remove leftovers for TIDY_SECONDS; where storage does not let that happen now, not at all: nothing waits
+        for it, and the next scheduler tries again.
+        """
+        run, steps = next(iter(self._untidy.items()))
+        end = time.monotonic() + TIDY_SECONDS
         try:
-            tidy(self._storage, self._attempts, state)
-            self._untidy.discard(state.plan.run)
+            for _ in steps:
+                if time.monotonic() > end:
+                    return
         except OSError as error:
-            self._report(f"leftovers of {state.plan.run}", f"leftovers of run {state.plan.run} stay for now: {error}")
+            self._report(f"leftovers of {run}", f"leftovers of run {run} stay for now: {error}")
+        del self._untidy[run]
 
     def _dispatch(self, message: Message) -> bool:
         return dispatch(self._app, self._line, self._client, message, self._settings.lease_seconds)
 
     def wait(self) -> None:
-        """Wait until woken, or for one tick. Raises redis.RedisError."""
+        """Wait until woken, or for one tick; tidy meanwhile. Raises redis.RedisError."""
         begun = time.monotonic()
-        wait_for_wake(self._client, self._settings.tick_seconds)
+        end = begun + self._settings.tick_seconds
+        while self._untidy and time.monotonic() < end:
+            self._tidy()
+            if wait_for_wake(self._client, BREATH_SECONDS):
+                return
+        wait_for_wake(self._client, max(BREATH_SECONDS, end - time.monotonic()))
         if time.monotonic() - begun > self._settings.tick_seconds + self._settings.lease_seconds / 3:
             self._in_flight.doubt()
+
+    def close(self) -> None:
+        """End the connections to Redis."""
+        self._line.close()
+        self._client.close()
 
     def interrupted(self) -> None:
         """Redis could not be asked: holders get the time to take up their leases before any is judged lost."""
@@ -131,7 +152,7 @@ class Scheduler:
             raise OSError(errno.ENOENT, f"the runs under {store.url} are gone; is the storage mounted?")
         for path in plans:
             try:
-                yield plan_from_json(store.read(path))
+                yield self._plans.read(path)
             except (ValueError, KeyError, TypeError, json.JSONDecodeError) as error:
                 self._report(str(path), f"{store.place(path)} cannot be read ({error}); submit its batch again")
 

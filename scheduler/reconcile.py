@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import compress, groupby
+from itertools import compress, groupby, islice
 
 from config.queues import INFER_TASK, QUEUE_OF, TRAIN_TASK, VOTE_TASK, Queue
 from nonet.plan import Plan
@@ -55,7 +55,7 @@ def reconcile(
     room = max(0, window - waiting[Queue.INFER])
     if any(u.state in _COMING for u in state.adapters):
         room = min(room, max(0, AHEAD_OF_TRAINING - waiting[Queue.INFER]))
-    messages = [*trainings[: max(0, window - waiting[Queue.TRAIN])], *list(_shards(state, resting))[:room]]
+    messages = [*trainings[: max(0, window - waiting[Queue.TRAIN])], *islice(_shards(state, resting), room)]
     if state.vote is not None and state.vote.state is UnitState.READY and state.vote.key not in resting:
         messages.append(Message(VOTE_TASK, state.plan.run, (state.vote.key,), f"run={state.plan.run}"))
     return Decision(tuple(messages), lost)

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
+from itertools import repeat
 from typing import Any
 
-from nonet.attempt import Attempt, Attempts, Outcome
-from nonet.plan import ADAPTERS, VOTES, Plan, ballots_scope
+from nonet.attempt import Attempt, Attempts, Outcome, Tries
+from nonet.plan import ADAPTERS, VOTES, Cell, Plan, ballots_scope
 from nonet.policy import Judgement, Standing, judge
 from nonet.result import result_stamp, result_stands
 from nonet.storage import Storage
@@ -85,11 +87,11 @@ class StateReader:
         self._in_flight = in_flight
         self._limit = failure_limit
         self._stood: dict[str, Stamp] = {}
+        self._before: dict[str, tuple[Plan, tuple[UnitStatus, ...]]] = {}
 
     def read(self, plan: Plan) -> RunState:
         """The state of the run of `plan` now; raises OSError, redis.RedisError."""
-        queued, tried = self._in_flight.queued(), self._attempts.tried()
-        look = _Look(queued, tried, self._in_flight.settling())
+        look = _Look(self._in_flight.queued(), self._in_flight.settling(), self._attempts)
         trained = self._storage.committed(ADAPTERS)
         adapters = tuple(self._unit(look, a.name, a.key, ADAPTERS, a.key in trained, ready=True) for a in plan.adapters)
         cells = self._cells(look, plan, trained)
@@ -97,11 +99,19 @@ class StateReader:
         return RunState(plan, self._phase(plan, adapters, cells, vote), adapters, cells, vote)
 
     def _cells(self, look: _Look, plan: Plan, trained: frozenset[str]) -> tuple[UnitStatus, ...]:
-        answered = {a.key: self._storage.committed(ballots_scope(a.key)) for a in plan.adapters}
-        return tuple(
-            self._unit(look, c.name, c.key, c.scope, c.key in answered[c.adapter.key], ready=c.adapter.key in trained)
-            for c in plan.cells
-        )
+        answered = {scope: self._storage.committed(scope) for scope in (ballots_scope(a.key) for a in plan.adapters)}
+        known, before = self._before.get(plan.run, (None, ()))
+        found = []
+        for cell, old in zip(plan.cells, before if known is plan else repeat(None), strict=False):
+            ready = cell.adapter.key in trained
+            if cell.key in answered[cell.scope]:
+                found.append(_plain(cell, UnitState.COMMITTED, old))
+            elif cell.key in look.tried:
+                found.append(self._unit(look, cell.name, cell.key, cell.scope, False, ready=ready))
+            else:
+                found.append(_plain(cell, _untried(cell.key, look.queued, ready), old))
+        self._before[plan.run] = (plan, tuple(found))
+        return self._before[plan.run][1]
 
     def _vote(self, look: _Look, plan: Plan, cells: Sequence[UnitStatus]) -> UnitStatus | None:
         """The vote that the ballots at hand allow: over all cells, or, if asked for, over those there will ever be."""
@@ -119,7 +129,7 @@ class StateReader:
         """Whether no adapter of `plan` can still come."""
         trained = self._storage.committed(ADAPTERS)
         missing = [a for a in plan.adapters if a.key not in trained]
-        return all(self._judge(a.key).standing is Standing.EXHAUSTED for a in missing)
+        return all(self._judge(self._attempts.tries(a.key)).standing is Standing.EXHAUSTED for a in missing)
 
     def _voted(self, plan: Plan, key: str) -> bool:
         """A vote counts as committed when its result stands in the run's folder too, unharmed."""
@@ -137,8 +147,8 @@ class StateReader:
             return UnitStatus(name, key, scope, UnitState.COMMITTED)
         if key not in look.tried:
             return UnitStatus(name, key, scope, _untried(key, look.queued, ready))
-        verdict = self._judge(key)
-        count = self._attempts.latest(key)
+        tries = self._attempts.tries(key)
+        verdict, count = self._judge(tries), tries.latest
         if verdict.standing is Standing.OPEN and verdict.last is not None:
             held = look.settling or bool(self._in_flight.leased([key]))
             lost = None if held else verdict.last.epoch
@@ -151,8 +161,8 @@ class StateReader:
         state = UnitState.FAILED if failed else _untried(key, look.queued, ready)
         return UnitStatus(name, key, scope, state, count, verdict.last, verdict.group)
 
-    def _judge(self, key: str) -> Judgement:
-        return judge(self._attempts.history(key), self._attempts.pardoned(key), self._limit)
+    def _judge(self, tries: Tries) -> Judgement:
+        return judge(tries.attempts, tries.pardoned, self._limit)
 
     def _progress(self, key: str) -> Mapping[str, Any] | None:
         with suppress(OSError, ValueError):
@@ -176,13 +186,24 @@ class StateReader:
         return Phase.RUNNING if any(u.state in active for u in units) else Phase.BLOCKED
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Look:
-    """One look at what is in flight, shared by all units of a reading."""
+    """One look at what is in flight, shared by all units of a reading; it lists what was `tried` once it is asked."""
 
     queued: frozenset[str]
-    tried: frozenset[str]
     settling: bool
+    attempts: Attempts
+
+    @cached_property
+    def tried(self) -> frozenset[str]:
+        return self.attempts.tried()
+
+
+def _plain(cell: Cell, state: UnitState, before: UnitStatus | None) -> UnitStatus:
+    """The status of a cell of which no attempt is known: the one of the look `before` where nothing has changed."""
+    if before is not None and before.state is state and before.last is None and not before.attempts:
+        return before
+    return UnitStatus(cell.name, cell.key, cell.scope, state)
 
 
 def _untried(key: str, queued: frozenset[str], ready: bool) -> UnitState:

@@ -7,6 +7,7 @@ whatever a living process might still need is either kept or written again (none
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 
 from nonet.attempt import Attempts, ErrorClass, Outcome
 from nonet.plan import ADAPTERS
@@ -16,16 +17,22 @@ from scheduler.state import RunState, UnitState
 LATE = "another attempt committed first"
 
 
-def tidy(storage: Storage, attempts: Attempts, state: RunState) -> None:
-    """Close the attempts that killed processes left open at committed units, and remove leftovers; raises OSError."""
+def tidying(storage: Storage, attempts: Attempts, state: RunState) -> Iterator[None]:
+    """Close the attempts that killed processes left open at committed units, and remove leftovers: a step for each
+    unit, which may be taken at leisure. Raises OSError.
+    """
     done = defaultdict(list)
+    showing = frozenset(storage.store.names(storage.home.all_progress))
     for unit in state.units:
         if unit.state is UnitState.COMMITTED:
             done[unit.scope].append(unit.key)
             _close(storage, attempts, unit.scope, unit.key)
-            storage.store.delete(storage.home.progress(unit.key))
+            if storage.home.progress(unit.key).name in showing:
+                storage.store.delete(storage.home.progress(unit.key))
+            yield
     for scope, keys in done.items():
         storage.sweep(scope, keys)
+        yield
     for key in done[ADAPTERS]:
         storage.store.remove_folder(storage.home.checkpoint(key))
     home, run, name = storage.home, state.plan.run, state.plan.submission
@@ -38,15 +45,15 @@ def tidy(storage: Storage, attempts: Attempts, state: RunState) -> None:
 def _close(storage: Storage, attempts: Attempts, scope: str, key: str) -> None:
     """End the open attempts at a committed key: its holder died between the commit and writing its outcome."""
     attempts.sweep(key)
-    still_open = [a for a in attempts.history(key) if a.outcome is None]
+    still_open = attempts.still_open(key)
     if not still_open:
         return
     try:
         commit = storage.read(scope, key)
     except DamagedError:
         return
-    for attempt in still_open:
-        if commit is not None and commit.epoch == attempt.epoch:
-            attempts.end(key, attempt.epoch, Outcome.COMMITTED)
+    for epoch in still_open:
+        if commit is not None and commit.epoch == epoch:
+            attempts.end(key, epoch, Outcome.COMMITTED)
         elif commit is not None:
-            attempts.end(key, attempt.epoch, Outcome.LOST, ErrorClass.WORKER_LOST, LATE)
+            attempts.end(key, epoch, Outcome.LOST, ErrorClass.WORKER_LOST, LATE)

@@ -214,8 +214,8 @@ class Claim:
                 self._context.home.store.share(self._log)
 
     def _standing(self, key: str) -> Judgement:
-        attempts = self._context.attempts
-        return judge(attempts.history(key), attempts.pardoned(key), self._context.settings.failure_limit)
+        tries = self._context.attempts.tries(key)
+        return judge(tries.attempts, tries.pardoned, self._context.settings.failure_limit)
 
     def _close(
         self, unit: Unit, outcome: Outcome, error_class: ErrorClass | None = None, error: str | None = None

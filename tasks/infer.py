@@ -10,7 +10,7 @@ from celery import Task
 
 from nonet.attempt import ErrorClass
 from nonet.fit import ANSWER
-from nonet.plan import ADAPTERS, Cell, Plan, PlannedBase, Shard
+from nonet.plan import ADAPTERS, Cell, Plan, PlannedBase, Shard, ballots_scope
 from nonet.storage import DamagedError
 from tasks.claim import Claim, Unit, claimed
 from tasks.context import TaskContext, context_of
@@ -43,7 +43,7 @@ def infer(self: Task, run: str, shard: str, keys: list[str]) -> dict[str, str]:
 
 
 def cells_of(plan: Plan, shard: Shard) -> tuple[Cell, ...]:
-    return tuple(Cell(a, shard, plan.cell_key(a, shard)) for a in plan.adapters)
+    return tuple(Cell(a, shard, plan.cell_key(a, shard), ballots_scope(a.key)) for a in plan.adapters)
 
 
 def _adapter_folders(context: TaskContext, claim: Claim, held: Mapping[str, Cell]) -> dict[str, str]:

@@ -293,7 +293,7 @@ def test_attempts_on_two_machines(machine: Machine) -> None:
     second = two.begin(KEY, host="h", worker="w", run="r", log=two.home.log(KEY, 2), group=1)
     assert second is not None
     assert [(a.epoch, a.outcome) for a in one.history(KEY)] == [(1, Outcome.LOST), (2, None)]
-    assert one.pardoned(KEY) == 1
+    assert one.tries(KEY).pardoned == 1
     assert one.tried() == {KEY}
 
 

@@ -120,7 +120,7 @@ def test_pardon_forgives_what_was(attempts: Attempts) -> None:
         attempt = begin(attempts)
         assert attempt is not None
         attempts.end(KEY, attempt.epoch, Outcome.FAILED, ErrorClass.BAD_INPUT, "x")
-    assert judge(attempts.history(KEY), attempts.pardoned(KEY), 3).standing is Standing.EXHAUSTED
+    assert judge(attempts.history(KEY), attempts.tries(KEY).pardoned, 3).standing is Standing.EXHAUSTED
     assert attempts.pardon(KEY) == 3
-    assert judge(attempts.history(KEY), attempts.pardoned(KEY), 3).standing is Standing.READY
+    assert judge(attempts.history(KEY), attempts.tries(KEY).pardoned, 3).standing is Standing.READY
     assert len(attempts.history(KEY)) == 3, "the history stays"

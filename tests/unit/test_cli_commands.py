@@ -126,9 +126,13 @@ def test_rerun_forgives_what_failed_and_touches_nothing_else(here: CliHome) -> N
     here.fail(both)
     dry = here.call("rerun", "--dry-run")
     assert "both: 1 attempt, bad_input" in dry.stdout
-    assert here.attempts.pardoned(both) == 0
+    assert here.attempts.tries(both).pardoned == 0
     assert here.call("rerun", "--failed").exit_code == 0
-    assert (here.attempts.pardoned(both), here.attempts.pardoned(gold), here.attempts.pardoned(more)) == (1, 0, 0)
+    assert (
+        here.attempts.tries(both).pardoned,
+        here.attempts.tries(gold).pardoned,
+        here.attempts.tries(more).pardoned,
+    ) == (1, 0, 0)
     assert here.call("rerun").stdout == f"{plan.run}: nothing selected has failed\n"
 
 
@@ -137,8 +141,8 @@ def test_rerun_of_a_waiting_cell_brings_its_adapter_along(here: CliHome) -> None
     here.fail(plan.adapters[0].key)
     here.fail(plan.adapters[1].key)
     assert here.call("rerun", "--adapter", "both", "--shard", plan.shards[-1].name).exit_code == 0
-    assert here.attempts.pardoned(plan.adapters[0].key) == 1
-    assert here.attempts.pardoned(plan.adapters[1].key) == 0
+    assert here.attempts.tries(plan.adapters[0].key).pardoned == 1
+    assert here.attempts.tries(plan.adapters[1].key).pardoned == 0
 
 
 def test_rerun_refuses_committed_results_and_unknown_names(here: CliHome) -> None:

@@ -17,8 +17,8 @@ from nonet.mix import (
     draw,
     examples_bytes,
     leaking_rows,
-    leaks,
     read_examples,
+    stems_tested,
 )
 from nonet.problem import Problem, Question
 
@@ -98,12 +98,11 @@ def test_a_question_without_an_answer_is_refused() -> None:
 def test_leaks_name_the_stem_and_all_rows_on_both_sides() -> None:
     test = (problem("t0", "无关"), problem("t1", "题 ３"), problem("t2", "题3"), problem("t3", "造0"))
     examples = draw(Mix("m", (Use("official"), Use("made"))), SOURCES)
-    assert leaking_rows(examples, test) == (
+    assert leaking_rows(examples, stems_tested(test)) == (
         Leak("题 ３", ("official:o3",), ("t1", "t2")),
         Leak("造0", ("made:m0",), ("t3",)),
     )
-    assert leaks(examples, test) == ("题 ３", "造0")
-    assert leaks(examples, test[:1]) == ()
+    assert leaking_rows(examples, stems_tested(test[:1])) == ()
 
 
 def test_examples_survive_their_file(tmp_path: Path) -> None:
