@@ -16,8 +16,8 @@ TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """LoRA `rank`, `alpha`, `dropout` on the modules `targets`; `max_length` of a prompt with its letter,
-    in tokens; `learning_rate` decays linearly to 0; `batch_size` in questions; `checkpoint_every` in steps
-    (changes no result).
+    in tokens; `learning_rate` decays linearly to 0; `batch_size` in questions, or, where `grouped`, in stems with all
+    their questions; `checkpoint_every` in steps (changes no result).
     """
 
     rank: int = 8
@@ -30,24 +30,33 @@ class Recipe:
     targets: tuple[str, ...] = TARGETS
     seed: int = 0
     checkpoint_every: int = 50
+    grouped: bool = False
 
-    def steps(self, questions: int) -> int:
-        """Optimizer steps of a training on so many questions."""
-        return math.ceil(questions / self.batch_size) * self.epochs
+    def steps(self, units: int) -> int:
+        """Optimizer steps of a training on so many questions, or stems where the recipe is grouped."""
+        return math.ceil(units / self.batch_size) * self.epochs
 
     def to_json(self) -> dict[str, Any]:
-        """The recipe as a JSON object; targets as a list."""
-        return {**asdict(self), "targets": list(self.targets)}
+        """The recipe as a JSON object; targets as a list. `grouped` is in it where it is true: recipes that are not
+        are the same as before it was there, and so are the keys made of them.
+        """
+        row = {**asdict(self), "targets": list(self.targets)}
+        if not self.grouped:
+            del row["grouped"]
+        return row
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Recipe:
         """The inverse of `to_json`. Raises ValueError for a missing, unknown or wrongly typed field."""
+        row = {"grouped": False, **row}
         names = {field.name for field in fields(cls)}
         if set(row) != names:
             missing, unknown = sorted(names - set(row)), sorted(set(row) - names)
             raise ValueError(f"not a recipe: missing {missing}, unknown {unknown}")
         floats = {"dropout", "learning_rate"}
-        for name in names - floats - {"targets"}:
+        if type(row["grouped"]) is not bool:
+            raise ValueError(f"a recipe's grouped is true or false, not {row['grouped']!r}")
+        for name in names - floats - {"targets", "grouped"}:
             if type(row[name]) is not int:
                 raise ValueError(f"a recipe's {name} is a whole number, not {row[name]!r}")
         for name in floats:

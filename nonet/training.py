@@ -7,14 +7,16 @@ draws. Knows no tokenizer and no files but the checkpoints.
 
 from __future__ import annotations
 
+import math
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nonet.checkpoint import Checkpoint, Losses, latest_checkpoint, remove_leftovers, write_checkpoint
+from nonet.lora import fresh_weights, target_modules
 from nonet.recipe import Recipe
 from nonet.stack import lora_config
 
@@ -24,10 +26,13 @@ CLIP = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """One example in tokens: the prompt's `ids` and the `reply` that the loss is taken on."""
+    """One example in tokens: the prompt's `ids` and the `reply` that the loss is taken on; its `stem` in words says
+    which lessons share one.
+    """
 
     ids: tuple[int, ...]
     reply: tuple[int, ...]
+    stem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ class Course:
 
     @property
     def steps(self) -> int:
-        return self.recipe.steps(len(self.lessons))
+        return self.recipe.steps(len(units(self.lessons, self.recipe)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +77,19 @@ class Watch:
 def fresh_adapter(model: Any, recipe: Recipe) -> Any:
     """`model` wrapped by peft with a new LoRA adapter, its values drawn from the recipe's seed; in training mode.
 
-    peft's own first values (lora_A uniform in ±1/sqrt(inputs), lora_B zero) drawn by name, so that they depend neither
-    on the device nor on how the base is loaded. Undo with `nonet.stack.unwrap`. Raises ValueError where the base has
-    none of the recipe's target modules.
+    Its first values are `nonet.lora.fresh_weights`. Undo with `nonet.stack.unwrap`. Raises ValueError where the base
+    has none of the recipe's target modules.
     """
     import peft
     import torch
 
+    drawn = fresh_weights(target_modules(model, recipe.targets), recipe.rank, recipe.seed)
     config = lora_config(rank=recipe.rank, alpha=recipe.alpha, dropout=recipe.dropout, targets=recipe.targets)
     wrapped = peft.get_peft_model(model, config)
-    generator = torch.Generator().manual_seed(recipe.seed)
     with torch.no_grad():
-        for name, weight in sorted(wrapped.named_parameters()):
+        for name, weight in wrapped.named_parameters():
             if ".lora_A." in name:
-                drawn = torch.rand(weight.shape, generator=generator) * 2 - 1
-                weight.copy_(drawn / weight.shape[1] ** 0.5)
+                weight.copy_(drawn[name.replace(".default.", ".")])
     wrapped.train()
     return wrapped
 
@@ -102,8 +105,7 @@ def train(wrapped: Any, course: Course, watch: Watch) -> Trained:
     """Train the adapter of `wrapped` (see fresh_adapter) from the newest sound checkpoint of the course to its end."""
     import torch
 
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    deterministic()
     weights = {name: weight for name, weight in wrapped.named_parameters() if weight.requires_grad}
     device = next(iter(weights.values())).device
     recipe, started = course.recipe, time.monotonic()
@@ -112,33 +114,64 @@ def train(wrapped: Any, course: Course, watch: Watch) -> Trained:
     found = latest_checkpoint(course.directory, course.identity)
     losses: list[tuple[int, float, float]] = []
     if found is not None:
-        _restore(found, weights, optimizer)
+        restore(found, weights, optimizer)
         losses.extend(found.losses)
         watch.resumed(found.step)
-    first = found.step if found is not None else 0
+    first, steps = found.step if found is not None else 0, course.steps
     saved, begun = first, time.monotonic()
-    for step in range(first, course.steps):
+    for step, lessons in lessons_by_step(course, first):
         if watch.stop():
             break
-        rate = learning_rate(recipe, step, course.steps)
-        torch.manual_seed(_step_seed(recipe.seed, step))
-        loss = _advance(wrapped, weights, optimizer, rate, _batch(course, step), device)
+        rate = learning_rate(recipe, step, steps)
+        torch.manual_seed(step_seed(recipe.seed, step))
+        loss = _advance(wrapped, weights, optimizer, rate, lessons, device)
         losses.append((step + 1, loss, rate))
         pace = (time.monotonic() - begun) / (step + 1 - first)
-        watch.step(step + 1, course.steps, tuple(losses[-20:]), pace * (course.steps - step - 1))
-        if (step + 1) % recipe.checkpoint_every == 0 and step + 1 < course.steps:
-            _save(course, step + 1, weights, optimizer, losses, watch)
+        watch.step(step + 1, steps, tuple(losses[-20:]), pace * (steps - step - 1))
+        if (step + 1) % recipe.checkpoint_every == 0 and step + 1 < steps:
+            save(course, step + 1, weights, optimizer, losses)
+            watch.saved(step + 1)
             saved = step + 1
     at = losses[-1][0] if losses else 0
-    drained = at < course.steps
+    drained = at < steps
     if drained and at > saved:
-        _save(course, at, weights, optimizer, losses, watch)
+        save(course, at, weights, optimizer, losses)
+        watch.saved(at)
     resumed_from = found.step if found is not None else None
     return Trained(at, tuple(losses), drained, resumed_from, time.monotonic() - started)
 
 
+def deterministic() -> None:
+    """Have torch take the algorithms that give the same bytes each time, where it has them."""
+    import torch
+
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+
+
+def units(lessons: Sequence[Lesson], recipe: Recipe) -> tuple[tuple[Lesson, ...], ...]:
+    """What a step of the recipe takes `batch_size` of: single lessons, or all lessons of a stem where it is grouped."""
+    if not recipe.grouped:
+        return tuple((lesson,) for lesson in lessons)
+    by_stem: dict[str, list[Lesson]] = {}
+    for lesson in lessons:
+        by_stem.setdefault(lesson.stem, []).append(lesson)
+    return tuple(map(tuple, by_stem.values()))
+
+
+def lessons_by_step(course: Course, first: int = 0) -> Iterator[tuple[int, list[Lesson]]]:
+    """(step, its lessons) of a course, from the step `first` on; steps are counted from 0."""
+    parts = units(course.lessons, course.recipe)
+    step = 0
+    for epoch in range(course.recipe.epochs):
+        for chosen in batches(len(parts), course.recipe, epoch):
+            if step >= first:
+                yield step, [lesson for position in chosen for lesson in parts[position]]
+            step += 1
+
+
 def batches(count: int, recipe: Recipe, epoch: int) -> Iterator[tuple[int, ...]]:
-    """Positions of the examples of each step of an epoch: a shuffle that (seed, epoch) alone decides."""
+    """Positions of the units of each step of an epoch: a shuffle that (seed, epoch) alone decides."""
     order = list(range(count))
     random.Random(f"nonet order {recipe.seed} {epoch}").shuffle(order)
     for start in range(0, count, recipe.batch_size):
@@ -171,7 +204,14 @@ def answer_loss(wrapped: Any, lessons: Sequence[Lesson], device: Any) -> Any:
     place_of = [len(lesson.ids) - 1 + at for lesson in lessons for at in range(len(lesson.reply))]
     logits = vocabulary_logits(wrapped, hidden[row_of, place_of])
     target = torch.tensor([token for lesson in lessons for token in lesson.reply], device=device)
-    return cross_entropy(logits.float(), target)
+    return cross_entropy(wide(logits), target)
+
+
+def wide(numbers: Any) -> Any:
+    """`numbers` in float32, or as they are where they are in float64."""
+    import torch
+
+    return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
 
 
 def hidden_states(model: Any, ids: Any, mask: Any = None) -> Any:
@@ -207,9 +247,7 @@ def _advance(
     for group in optimizer.param_groups:
         group["lr"] = rate
     loss = answer_loss(wrapped, lessons, device)
-    value = float(loss.detach())
-    if value != value or value in (float("inf"), float("-inf")):
-        raise ArithmeticError(f"the loss is {value}: the training diverged; lower training.learning_rate")
+    value = finite(float(loss.detach()))
     loss.backward()
     torch.nn.utils.clip_grad_norm_(weights.values(), CLIP)
     optimizer.step()
@@ -217,25 +255,24 @@ def _advance(
     return value
 
 
-def _batch(course: Course, step: int) -> list[Lesson]:
-    per_epoch = -(-len(course.lessons) // course.recipe.batch_size)
-    epoch, at = divmod(step, per_epoch)
-    chosen = list(batches(len(course.lessons), course.recipe, epoch))[at]
-    return [course.lessons[position] for position in chosen]
+def finite(loss: float) -> float:
+    """`loss`; raises ArithmeticError where it is no finite number."""
+    if not math.isfinite(loss):
+        raise ArithmeticError(f"the loss is {loss}: the training diverged; lower training.learning_rate")
+    return loss
 
 
-def _step_seed(seed: int, step: int) -> int:
+def step_seed(seed: int, step: int) -> int:
+    """What dropout is seeded with in a step."""
     return random.Random(f"nonet step {seed} {step}").getrandbits(63)
 
 
-def _save(
-    course: Course,
-    step: int,
-    weights: dict[str, Any],
-    optimizer: Any,
-    losses: Sequence[tuple[int, float, float]],
-    watch: Watch,
+def save(
+    course: Course, step: int, weights: Mapping[str, Any], optimizer: Any, losses: Sequence[tuple[int, float, float]]
 ) -> None:
+    """Write a checkpoint of a course after `step` steps; `weights` by peft's names for parameters in training, so that
+    every trainer goes on from it. Raises OSError.
+    """
     tensors = {}
     for name, weight in weights.items():
         state = optimizer.state[weight]
@@ -243,10 +280,10 @@ def _save(
         tensors[f"mean:{name}"] = state["exp_avg"].cpu()
         tensors[f"square:{name}"] = state["exp_avg_sq"].cpu()
     write_checkpoint(course.directory, course.identity, Checkpoint(step, tensors, tuple(losses)))
-    watch.saved(step)
 
 
-def _restore(found: Checkpoint, weights: dict[str, Any], optimizer: Any) -> None:
+def restore(found: Checkpoint, weights: Mapping[str, Any], optimizer: Any) -> None:
+    """Bring `weights` and `optimizer` to where they were when the checkpoint was written."""
     import torch
 
     for name, weight in weights.items():

@@ -82,7 +82,7 @@ def _base(base: Base, model: BaseModel, engine: str) -> PlannedBase:
         name=base.name,
         model=model,
         engine=engine if base.inference.engine == "auto" else base.inference.engine,
-        recipe=_json(asdict(base.recipe)),
+        recipe=_json(base.recipe.to_json()),
         inference=_json({k: v for k, v in asdict(base.inference).items() if k not in ("engine", "stack")}),
         stacks=Stacks(base.train_stack, base.inference.stack),
         dtype=base.dtype,

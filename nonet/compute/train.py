@@ -20,7 +20,7 @@ from nonet.engines.adapter_files import CONFIG, WEIGHTS
 from nonet.mix import Example, read_examples
 from nonet.stack import linear_layers, unwrap, versions
 from nonet.tokens import prompt_ids, reply_ids
-from nonet.training import Course, Lesson, Trained, Watch, batches, fresh_adapter, recompute_activations, train
+from nonet.training import Course, Lesson, Trained, Watch, fresh_adapter, lessons_by_step, recompute_activations, train
 
 LOSSES = "losses.json"
 AVERAGED = 20
@@ -74,7 +74,7 @@ def _lessons(order: TrainOrder, examples: Sequence[Example], tokenizer: Any) -> 
             )
         except ValueError as error:
             raise BadInputError(f"{order.examples}: {example.question_id}: {error}") from None
-        lessons.append(Lesson(encoded.ids, reply_ids(tokenizer, order.prompt, example.letter)))
+        lessons.append(Lesson(encoded.ids, reply_ids(tokenizer, order.prompt, example.letter), example.stem))
         cut += encoded.cut > 0
     return tuple(lessons), cut
 
@@ -92,11 +92,9 @@ def _identity(order: TrainOrder, examples: Sequence[Example]) -> str:
 
 def tokens_by_step(course: Course) -> tuple[int, ...]:
     """How many tokens, of prompts and replies, the first n steps of the course see, for each n from 0."""
-    sizes = [len(lesson.ids) + len(lesson.reply) for lesson in course.lessons]
     seen = [0]
-    for epoch in range(course.recipe.epochs):
-        for chosen in batches(len(sizes), course.recipe, epoch):
-            seen.append(seen[-1] + sum(sizes[position] for position in chosen))
+    for _, lessons in lessons_by_step(course):
+        seen.append(seen[-1] + sum(len(lesson.ids) + len(lesson.reply) for lesson in lessons))
     return tuple(seen)
 
 

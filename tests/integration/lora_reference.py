@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from nonet.lora import LoraBank, LoraShape, Span, file_name, fresh_weights
@@ -24,7 +25,7 @@ PIECES = 2
 
 
 def tiny_model() -> Any:
-    """A random Qwen2 of two layers in float64."""
+    """A random Qwen2 of two layers in float64, its norms as well: transformers' own round to float32 on the way."""
     import torch
     import transformers
 
@@ -38,7 +39,18 @@ def tiny_model() -> Any:
         num_key_value_heads=1,
         tie_word_embeddings=False,
     )
-    return transformers.Qwen2ForCausalLM(config).double().eval().requires_grad_(False)
+    model = transformers.Qwen2ForCausalLM(config)
+    for name, module in list(model.named_modules()):
+        if name.endswith("norm"):
+            parent, _, own = name.rpartition(".")
+            norm = torch.nn.Module()
+            norm.weight, norm.forward = module.weight, partial(_norm, module.weight, config.rms_norm_eps)
+            setattr(model.get_submodule(parent), own, norm)
+    return model.double().eval().requires_grad_(False)
+
+
+def _norm(weight: Any, epsilon: float, x: Any) -> Any:
+    return weight * x * (x.pow(2).mean(-1, keepdim=True) + epsilon).rsqrt()
 
 
 def adapter_weights(modules: Any, seed: int) -> dict[str, Any]:

@@ -1,0 +1,137 @@
+"""Joint training beside separate training by peft, in float64 on a random model. Run by the Python of the stack `cpu`.
+
+joint_reference.py FOLDER  → for batches of one and of three lessons, without and with dropout: the largest relative
+                             difference of any gradient, of any loss of the curve, and of any final weight, five
+                             adapters in two slots; and the same of stems computed once beside prompts one by one
+Prints one line of JSON last.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from nonet.joint import JointWatch, train_jointly
+from nonet.joint_step import Turn, backward
+from nonet.lora import LoraBank, LoraShape
+from nonet.recipe import Recipe
+from nonet.stack import unwrap
+from nonet.training import Course, Lesson, Watch, answer_loss, fresh_adapter, step_seed, train
+from tests.integration.lora_reference import RANK, adapter_weights, apart, tiny_model
+
+COURSES = (7, 4, 9, 6, 5)
+"""Lessons of each adapter."""
+BUDGET = 60
+"""Tokens at once: less than a step comes to, so that steps are computed in pieces."""
+
+
+def lessons(number: int) -> tuple[Lesson, ...]:
+    """Two or three questions to a stem, with replies of one to three tokens, all of different lengths."""
+    draw = random.Random(number)
+    found = []
+    for at in range(COURSES[number]):
+        stem = at // 3
+        words = random.Random(100 * number + stem)
+        begins = tuple(words.randrange(1, 50) for _ in range(words.randrange(5, 25)))
+        ends = tuple(draw.randrange(1, 50) for _ in range(draw.randrange(2, 9)))
+        reply = tuple(draw.randrange(1, 50) for _ in range(draw.randrange(1, 4)))
+        found.append(Lesson(begins + ends, reply, f"stem {stem}"))
+    return tuple(found)
+
+
+def recipe(number: int, **values: Any) -> Recipe:
+    """Another seed, rate and length for each adapter: nothing of one may leak into another."""
+    rate = 1e-3 * (number + 1)
+    return Recipe(rank=RANK, alpha=8, learning_rate=rate, seed=number, epochs=1 + number % 2, **values)
+
+
+def separate(model: Any, course: Course) -> tuple[list[float], dict[str, Any]]:
+    """Losses and final weights of a training by peft."""
+    wrapped = fresh_adapter(model, course.recipe)
+    try:
+        for weight in wrapped.parameters():
+            weight.data = weight.data.double()
+        trained = train(wrapped, course, Watch(*[lambda *_: None] * 3, lambda: False))
+        weights = {n.replace(".default", ""): w.detach().clone() for n, w in _trained(wrapped)}
+    finally:
+        unwrap(wrapped)
+        model.requires_grad_(False).eval()
+    return [loss for _, loss, _ in trained.losses], weights
+
+
+def _trained(wrapped: Any) -> list[tuple[str, Any]]:
+    return [(name, weight) for name, weight in wrapped.named_parameters() if weight.requires_grad]
+
+
+def curves(folder: Path, **values: Any) -> dict[str, float]:
+    """Whole trainings: losses and final weights."""
+    model = tiny_model()
+    courses = [
+        Course(lessons(at), recipe(at, **values), folder / f"{at}", f"course {at}") for at in range(len(COURSES))
+    ]
+    done: dict[int, tuple[Any, Mapping[str, Any]]] = {}
+    quiet: Callable[..., None] = lambda *_: None  # noqa: E731
+    watch = JointWatch(quiet, quiet, quiet, lambda at, t, w: done.update({at: (t, w)}), quiet, lambda: False)
+    train_jointly(model, courses, watch, slots=2, budget=BUDGET)
+    worst = {"loss": 0.0, "weight": 0.0}
+    for at, course in enumerate(courses):
+        own = Course(course.lessons, course.recipe, folder / f"own-{at}", course.identity)
+        losses, weights = separate(model, own)
+        trained, joint = done[at]
+        assert trained.step == len(losses) == course.steps
+        for (_, mine, _), theirs in zip(trained.losses, losses, strict=True):
+            worst["loss"] = max(worst["loss"], abs(mine - theirs) / abs(theirs))
+        for name, weight in weights.items():
+            worst["weight"] = max(worst["weight"], apart(joint[name].double(), weight.float().double()))
+    return worst
+
+
+def gradients(size: int, dropout: float) -> float:
+    """Gradients of one step of three adapters that have learned something, beside each by itself."""
+    import torch
+    from peft import set_peft_model_state_dict
+
+    model, own = tiny_model(), Recipe(rank=RANK, alpha=8, dropout=dropout)
+    bank = LoraBank(model, LoraShape.of(own), 3)
+    turns = [Turn(slot, lessons(slot)[:size]) for slot in range(3)]
+    weights = [adapter_weights(bank.modules, slot) for slot in range(3)]
+    for slot in range(3):
+        bank.fill(slot, weights[slot], scale=2.0)
+        if dropout:
+            bank.seed_dropout(slot, step_seed(slot, 0))
+    with bank.worn():
+        losses = backward(model, bank, turns, BUDGET)
+    worst = 0.0
+    for slot, turn in enumerate(turns):
+        wrapped = fresh_adapter(model, own)
+        try:
+            set_peft_model_state_dict(wrapped, dict(weights[slot]))
+            for weight in wrapped.parameters():
+                weight.data = weight.data.double()
+            torch.manual_seed(step_seed(slot, 0))
+            loss = answer_loss(wrapped, turn.lessons, "cpu")
+            loss.backward()
+            theirs = {name: weight.grad.clone() for name, weight in _trained(wrapped)}
+        finally:
+            unwrap(wrapped)
+        worst = max(worst, abs(losses[slot] / float(loss.detach()) - 1))
+        for name, weight in bank.parameters(slot).items():
+            worst = max(worst, apart(weight.grad, theirs[name]))
+    return worst
+
+
+def main(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for size, dropout in ((1, 0.0), (3, 0.0), (1, 0.2), (3, 0.2)):
+        name = f"{size} lessons, dropout {dropout}"
+        found[name] = {"gradient": gradients(size, dropout)}
+        found[name] |= curves(folder / name, batch_size=size, dropout=dropout, checkpoint_every=3)
+    return found
+
+
+if __name__ == "__main__":
+    print("\n" + json.dumps(main(Path(sys.argv[1]))))
