@@ -20,6 +20,7 @@ class ExitCode(IntEnum):
     NO_FLEET = 7
     NOT_FOUND = 8
     STORAGE = 9
+    DIFFERENT = 10
     INTERRUPTED = 130
 
 
@@ -34,6 +35,7 @@ MEANINGS = {
     ExitCode.NO_FLEET: "no Redis or no fleet to be reached or started",
     ExitCode.NOT_FOUND: "no such run, adapter, shard or artifact",
     ExitCode.STORAGE: "the storage is full, damaged or cannot be reached",
+    ExitCode.DIFFERENT: "of diff: the two submissions differ",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C",
 }
 

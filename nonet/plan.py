@@ -106,6 +106,11 @@ class PlannedAdapter:
     base: str = ""
 
     @property
+    def mix(self) -> str:
+        """The name of its mix."""
+        return self.name.partition("@")[0]
+
+    @property
     def sources(self) -> tuple[str, ...]:
         """Names of the sources that questions were drawn from."""
         return tuple(use.source for use in self.uses)

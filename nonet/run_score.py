@@ -13,9 +13,9 @@ from typing import Any
 from nonet.key import SCHEMA
 from nonet.plan import Plan
 from nonet.problem import Problem
-from nonet.rows import dumps, problem_row
+from nonet.rows import dumps, problem_row, read_problems
 from nonet.score import Score
-from nonet.storage import Storage
+from nonet.storage import DamagedInputError, Storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,17 @@ def remembered_score(storage: Storage, plan: Plan) -> RunScore | None:
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return found if found.vote == vote_of(storage, plan) else None
+
+
+def remembered_gold(storage: Storage, plan: Plan) -> tuple[Problem, ...]:
+    """The labelled rows that the run was scored against; () where nobody has, or they are gone."""
+    score = remembered_score(storage, plan)
+    if score is None:
+        return ()
+    try:
+        return read_problems(storage.input_path(score.gold), labelled=True)[0]
+    except (DamagedInputError, ValueError):
+        return ()
 
 
 def manifest_of(storage: Storage, plan: Plan) -> Mapping[str, Any] | None:

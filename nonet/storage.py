@@ -79,6 +79,14 @@ class Storage:
         """
         if afresh:
             self._verified.clear()
+        try:
+            return self.examine(scope, key)
+        except DamagedError as error:
+            self.set_aside(scope, key)
+            raise DamagedError(f"{error}; set aside, it will be computed again") from error
+
+    def examine(self, scope: str, key: str) -> Commit | None:
+        """The verified commit, None when there is none; raises DamagedError and leaves a damaged one where it is."""
         path = self._record(scope, key)
         try:
             raw = self.store.read(path)
@@ -89,8 +97,7 @@ class Storage:
             for stored in commit.files.values():
                 self._verify(stored)
         except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
-            self.set_aside(scope, key)
-            raise DamagedError(f"{self.store.place(path)}: {error}; set aside, it will be computed again") from error
+            raise DamagedError(f"{self.store.place(path)}: {error}") from error
         return commit
 
     def record(self, scope: str, key: str) -> Commit | None:

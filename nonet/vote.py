@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
@@ -90,6 +90,17 @@ class Verdict:
     abstentions: int
     missing: int = 0
     margin: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One comparison of a tally: the `scores` of the letters that were tied so far (votes by weight, sums of
+    log-probabilities, weights of the best members; {} where only the order of letters is left), and those it `left`.
+    """
+
+    level: Level
+    scores: Mapping[str, float]
+    left: tuple[str, ...]
 
 
 Cast = Sequence[tuple[Member, Ballot]]
@@ -184,6 +195,24 @@ def _check_complete(
         raise MissingBallotsError(missing, f"{what}: {told}. Rerun what failed, or lower the quorum.")
 
 
+def steps_of(
+    question: tuple[str, str],
+    ballots: Mapping[str, Mapping[str, Ballot]],
+    members: Sequence[Member],
+    spec: VoteSpec,
+) -> tuple[Step, ...]:
+    """How `tally` decides one `question` (id, its letters), step by step; the last one leaves the verdict's letter.
+
+    Members without a ballot on it are left out. Raises ValueError for a ballot that does not fit, and no members.
+    """
+    _check([question], members, VoteSpec())
+    question_id, letters = question
+    soft = spec.method in SOFT
+    ranked = sorted(members, key=lambda member: (-member.merit, member.name))
+    cast = _cast(question_id, letters, ballots, ranked, soft)
+    return tuple(_steps(letters, None if soft else _weights(letters, cast), _summed(letters, cast), cast))
+
+
 def _decide(
     question_id: str,
     letters: str,
@@ -191,12 +220,8 @@ def _decide(
     ranked: Sequence[Member],
     soft: bool,
 ) -> Verdict:
-    cast = [
-        (member, ballots[member.name][question_id]) for member in ranked if question_id in ballots.get(member.name, {})
-    ]
-    for member, ballot in cast:
-        _check_ballot(member, ballot, question_id, letters, soft)
-    weights = {a: math.fsum(member.weight for member, ballot in cast if ballot.letter == a) for a in letters}
+    cast = _cast(question_id, letters, ballots, ranked, soft)
+    weights = _weights(letters, cast)
     sums = _summed(letters, cast)
     letter, level = _winner(letters, None if soft else weights, sums, cast)
     shares = _probabilities(sums, cast) if soft else _shares(weights, cast)
@@ -204,6 +229,25 @@ def _decide(
     counts = Counter(ballot.letter for _, ballot in cast)
     votes = {a: counts[a] for a in letters if counts[a]}
     return Verdict(question_id, letter, level, votes, counts[None], len(ranked) - len(cast), round(margin, DIGITS))
+
+
+def _cast(
+    question_id: str,
+    letters: str,
+    ballots: Mapping[str, Mapping[str, Ballot]],
+    ranked: Sequence[Member],
+    soft: bool,
+) -> Cast:
+    cast = [
+        (member, ballots[member.name][question_id]) for member in ranked if question_id in ballots.get(member.name, {})
+    ]
+    for member, ballot in cast:
+        _check_ballot(member, ballot, question_id, letters, soft)
+    return cast
+
+
+def _weights(letters: str, cast: Cast) -> dict[str, float]:
+    return {a: math.fsum(member.weight for member, ballot in cast if ballot.letter == a) for a in letters}
 
 
 def _summed(letters: str, cast: Cast) -> dict[str, float]:
@@ -251,17 +295,30 @@ def _winner(
     letters: str, weights: Mapping[str, float] | None, sums: Mapping[str, float], cast: Cast
 ) -> tuple[str, Level]:
     """The letter and its level; without `weights` the first level is the log-probability."""
-    tied = list(letters)
-    for level, scores in ((Level.MAJORITY, weights), (Level.LOGPROB, sums)):
-        if scores is not None:
-            most = max(scores[letter] for letter in tied)
-            tied = [letter for letter in tied if scores[letter] == most]
-        if len(tied) == 1:
-            return tied[0], level
+    *_, last = _steps(letters, weights, sums, cast)
+    return last.left[0], last.level
+
+
+def _steps(letters: str, weights: Mapping[str, float] | None, sums: Mapping[str, float], cast: Cast) -> Iterator[Step]:
+    """The steps of a tally, to the one that leaves a single letter."""
+    tied = tuple(letters)
+    for level, scores in _scores(tied, weights, sums, cast):
+        most = max(scores[letter] for letter in tied)
+        left = tuple(letter for letter in tied if scores[letter] == most)
+        yield Step(level, {letter: scores[letter] for letter in tied}, left)
+        if len(left) == 1:
+            return
+        tied = left
+    yield Step(Level.LETTER, {}, tied[:1])
+
+
+def _scores(
+    letters: Sequence[str], weights: Mapping[str, float] | None, sums: Mapping[str, float], cast: Cast
+) -> Iterator[tuple[Level, Mapping[str, float]]]:
+    """What each level compares, in order; at the level of members one comparison for those of equal merit."""
+    if weights is not None:
+        yield Level.MAJORITY, weights
+    yield Level.LOGPROB, sums
     for _, group in groupby(cast, key=lambda pair: pair[0].merit):
         weighed = [(ballot.letter, member.weight) for member, ballot in group]
-        of = {letter: math.fsum(weight for named, weight in weighed if named == letter) for letter in tied}
-        tied = [letter for letter in tied if of[letter] == max(of.values())]
-        if len(tied) == 1:
-            return tied[0], Level.MEMBER
-    return tied[0], Level.LETTER
+        yield Level.MEMBER, {a: math.fsum(weight for named, weight in weighed if named == a) for a in letters}

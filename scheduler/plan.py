@@ -9,8 +9,8 @@ from typing import Any
 
 from config.batch import Base, Batch, MixDraw
 from nonet.defect import Defect, DefectsError
-from nonet.key import canonical, digest, key_of
-from nonet.mix import content_bytes, examples_bytes
+from nonet.key import canonical, digest
+from nonet.mix import examples_bytes
 from nonet.plan import (
     GOLD,
     BaseModel,
@@ -28,9 +28,7 @@ from nonet.problem import Problem
 from nonet.recipe import Recipe
 from nonet.rows import dumps, problem_row
 from nonet.split import normal_stem
-
-NOT_IN_KEYS = ("checkpoint_every",)
-"""Settings of a recipe that do not change the adapter."""
+from nonet.unit_keys import adapter_key, questions_bytes, rows_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +46,8 @@ def draft(batch: Batch, models: Sequence[BaseModel], engine: str) -> Draft:
     """
     prompt = _json(asdict(batch.prompt))
     rows = {
-        QuestionSet.TEST.value: _questions(batch.test),
-        QuestionSet.VALIDATION.value: _questions(batch.validation),
+        QuestionSet.TEST.value: questions_bytes(batch.test),
+        QuestionSet.VALIDATION.value: questions_bytes(batch.validation),
         GOLD: dumps(problem_row(p) for p in batch.validation),
     }
     examples = {name: examples_bytes(mix.examples) for name, mix in batch.mixes.items()}
@@ -97,18 +95,10 @@ def _adapter(
     prompt: Mapping[str, Any],
     bases: int,
 ) -> PlannedAdapter:
-    inputs = {
-        "base": base.model.digest,
-        "examples": digest(content_bytes(draw.examples)),
-        "recipe": {k: v for k, v in base.recipe.items() if k not in NOT_IN_KEYS},
-        "prompt": prompt,
-    }
-    if base.dtype is not None:
-        inputs["dtype"] = base.dtype
     count = len(draw.examples)
     return PlannedAdapter(
         name=adapter_name(draw.mix.name, base.name, bases),
-        key=key_of("adapter", inputs),
+        key=adapter_key(base, prompt, draw.examples),
         input=examples,
         uses=uses,
         questions=count,
@@ -169,13 +159,8 @@ def _shards(questions: QuestionSet, problems: Sequence[Problem], size: int) -> I
             start=start,
             stop=start + len(part),
             questions=sum(len(p.questions) for p in part),
-            digest=digest(_questions(part)),
+            digest=rows_digest(part),
         )
-
-
-def _questions(problems: Sequence[Problem]) -> bytes:
-    """Rows without their answers: an engine never sees one."""
-    return dumps(problem_row(p, {}) for p in problems)
 
 
 def _json(value: Any) -> Any:

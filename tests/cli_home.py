@@ -8,16 +8,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy
 from click.testing import CliRunner, Result
+from safetensors.numpy import save_file
 
 from cli.errors import explain
 from cli.main import nonet_command
+from nonet.aggregation import aggregate, spec_of
 from nonet.attempt import Attempts, ErrorClass, Outcome
 from nonet.ballot import Ballot
+from nonet.engines.adapter_files import CONFIG, WEIGHTS
 from nonet.home import Home
-from nonet.plan import ADAPTERS, Cell, Plan, QuestionSet, plan_from_json
+from nonet.plan import ADAPTERS, VOTES, Cell, Plan, QuestionSet, plan_from_json
+from nonet.result import write_result
 from nonet.rows import read_problems
 from nonet.storage import Storage
+from tasks.vote import body_of
 
 BATCH = """\
 name: hand
@@ -72,6 +78,17 @@ def write_files(folder: Path) -> Path:
     return path
 
 
+def write_adapter(folder: Path, value: float = 0.5) -> None:
+    """A LoRA adapter of rank 1 on the one module `layer` of a base, in peft's format."""
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 1, "lora_alpha": 2, "target_modules": ["layer"]}
+    (folder / CONFIG).write_text(json.dumps(config))
+    weights = {
+        "base_model.model.layer.lora_A.weight": numpy.full((1, 4), value, numpy.float32),
+        "base_model.model.layer.lora_B.weight": numpy.full((2, 1), value, numpy.float32),
+    }
+    save_file(weights, folder / WEIGHTS)
+
+
 @dataclass
 class CliHome:
     """The command on one home; `call` runs it in this process."""
@@ -117,7 +134,11 @@ class CliHome:
         for adapter in plan.adapters:
             if not names or adapter.name in names:
                 self.begin(adapter.key, adapter.name)
-                self.storage.publish(ADAPTERS, adapter.key, 1, body={})
+                folder = self.storage.staging(adapter.key, 1)
+                write_adapter(folder)
+                base = plan.base_of(adapter)
+                body = {"base": base.model.told(), "input": adapter.input, "recipe": dict(base.recipe), "training": {}}
+                self.storage.publish(ADAPTERS, adapter.key, 1, folder=folder, body=body)
                 self.attempts.end(adapter.key, 1, Outcome.COMMITTED)
 
     def answer(self, plan: Plan, letters: Mapping[str, str], *sets: QuestionSet) -> None:
@@ -131,6 +152,20 @@ class CliHome:
         questions = [q for p in problems[cell.shard.start : cell.shard.stop] for q in p.questions]
         ballots = [Ballot(q.id, letter, ()).to_json() for q in questions]
         self.storage.publish(cell.scope, cell.key, 1, body={"ballots": ballots, "shard": cell.shard.name})
+
+    def vote(self, plan: Plan) -> None:
+        """Vote as the task of that name does: the result in the run's folder, then the commit."""
+        result = aggregate(self.storage, plan, spec_of(plan))
+        write_result(self.home, plan, result.submission, result.manifest)
+        self.storage.publish(VOTES, result.key, 1, body=body_of(result))
+
+    def finish(self, letters: Mapping[str, str]) -> Plan:
+        """Submit, and commit everything: each adapter answers every question with its letter."""
+        plan = self.submit()
+        self.train(plan)
+        self.answer(plan, letters)
+        self.vote(plan)
+        return plan
 
     def begin(self, key: str, log: str = "", run: str = "hand") -> int:
         """Begin an attempt at `key` for `run` that logs `log`; returns its epoch."""

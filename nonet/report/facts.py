@@ -15,9 +15,8 @@ from nonet.plan import ADAPTERS, GOLD, Plan, QuestionSet
 from nonet.problem import Problem, Question, split_questions
 from nonet.report.timeline import Span, Unit, Work, spans_of
 from nonet.results import Floor, Results, floor_of, results_of
-from nonet.rows import read_problems
-from nonet.run_score import remembered_score, vote_of
-from nonet.storage import DamagedInputError, Storage
+from nonet.run_score import remembered_gold, vote_of
+from nonet.storage import Storage
 from nonet.vote import MissingBallotsError
 
 
@@ -72,7 +71,7 @@ class Facts:
 
 def read_facts(storage: Storage, attempts: Attempts, plan: Plan) -> Facts:
     """The facts of the run of `plan` now; raises OSError, nonet.storage.DamagedError, ValueError."""
-    gold = _test_gold(storage, plan)
+    gold = remembered_gold(storage, plan)
     outcomes, gap = None, ""
     try:
         outcomes = _outcomes(storage, plan, gold)
@@ -108,17 +107,6 @@ def _outcomes(storage: Storage, plan: Plan, gold: Sequence[Problem]) -> Outcomes
     validation = floor_of(split_questions(problems_of(storage, plan, GOLD)))
     floors = {QuestionSet.VALIDATION: validation, QuestionSet.TEST: floor_of(split_questions(gold))}
     return Outcomes(vote, results_of(storage, plan, vote, spec, gold), floors)
-
-
-def _test_gold(storage: Storage, plan: Plan) -> tuple[Problem, ...]:
-    """The labelled rows that the run was scored against; () where nobody has, or they are gone."""
-    score = remembered_score(storage, plan)
-    if score is None:
-        return ()
-    try:
-        return read_problems(storage.input_path(score.gold), labelled=True)[0]
-    except (DamagedInputError, ValueError):
-        return ()
 
 
 def _units(storage: Storage, plan: Plan) -> Iterator[Unit]:

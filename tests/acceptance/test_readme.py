@@ -16,7 +16,7 @@ import pytest
 from tests.acceptance.conftest import ROOT, Demo
 
 pytestmark = pytest.mark.timeout(1200)
-PAGES = ("README.md", "docs/ensemble.md", "docs/results.md")
+PAGES = ("README.md", "docs/ensemble.md", "docs/results.md", "docs/trust.md")
 
 
 def console_commands() -> list[str]:

@@ -1,0 +1,44 @@
+"""Verification: whether the files of a run are what they should be, and its submission follows from its ballots.
+
+Reads only, so that a storage that cannot be written will do; what is damaged stays where it is. Prints nothing.
+"""
+
+from __future__ import annotations
+
+from nonet.plan import Plan
+from nonet.storage import Storage
+from nonet.verification.artifacts import check_adapters, check_ballots
+from nonet.verification.check import Check, Outcome
+from nonet.verification.planned import check_bases, check_inputs, check_keys, check_plan
+from nonet.verification.result import check_score, check_submission, check_vote
+
+__all__ = ["Check", "Outcome", "verify"]
+
+
+def verify(storage: Storage, plan: Plan) -> tuple[Check, ...]:
+    """Every check of the run of `plan`: one that passed for each kind of thing, or one for each thing that did not.
+
+    Raises OSError where the storage cannot be read at all.
+    """
+    found = [*check_plan(storage, plan), *check_inputs(storage, plan)]
+    if _sound(found):
+        found += check_keys(storage, plan)
+    found += check_adapters(storage, plan)
+    if _sound(found):
+        found += check_ballots(storage, plan)
+    if _sound(found):
+        found += check_vote(storage, plan)
+    else:
+        found.append(
+            Check(
+                Outcome.UNCHECKED,
+                "vote",
+                "what it follows from is damaged, so it was not taken again",
+                "mend the above, then verify again",
+            )
+        )
+    return (*found, *check_submission(storage, plan), *check_score(storage, plan), *check_bases(plan))
+
+
+def _sound(found: list[Check]) -> bool:
+    return all(check.outcome is not Outcome.FAIL for check in found)
