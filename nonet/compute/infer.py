@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,13 @@ from typing import Any
 from nonet.attempt import ErrorClass
 from nonet.ballot import Ballot
 from nonet.base import load_tokenizer
+from nonet.compute.canary import silent
 from nonet.compute.failure import BadInputError, input_file
 from nonet.compute.orders import InferOrder
 from nonet.compute.peak import peak_memory
 from nonet.compute.telling import Telling
 from nonet.compute.warm import Warm
-from nonet.engines import Ask, Engine, Reply
+from nonet.engines import Ask, Cast, Engine, Reply
 from nonet.engines.transformers import TransformersEngine
 from nonet.option_orders import averaged, turned
 from nonet.problem import Problem
@@ -45,7 +46,9 @@ def carry_out(order: InferOrder, warm: Warm, telling: Telling) -> dict[str, Any]
         telling.stop_here(done)
 
     answered(0)
-    for cast in engine.answer(order.adapters, asks, reply, answered):
+    cached = 0
+    for cast in _casts(order, engine, warm, asks, reply, answered):
+        cached += cast.cached
         if cast.failure is None:
             ballots = [ballot.to_json() for ballot in _by_question(asks, cast.ballots)]
             pace = (time.monotonic() - begun) / max(1, ended)  # an engine may have prompts of all adapters in work
@@ -53,7 +56,25 @@ def carry_out(order: InferOrder, warm: Warm, telling: Telling) -> dict[str, Any]
             telling.event("ballots", adapter=cast.adapter, ballots=ballots, **cost)
         else:
             telling.event("failed", adapter=cast.adapter, error_class=ErrorClass.BAD_INPUT, error=cast.failure)
-    return {"seconds": round(time.monotonic() - started, 3), "prompts": total, "cut": cut, "warm": was_warm}
+    seconds = round(time.monotonic() - started, 3)
+    return {"seconds": seconds, "prompts": total, "cut": cut, "cached_tokens": cached, "warm": was_warm}
+
+
+def _casts(
+    order: InferOrder,
+    engine: Engine,
+    warm: Warm,
+    asks: Sequence[Ask],
+    reply: Reply,
+    answered: Callable[[int], None],
+) -> Iterator[Cast]:
+    """What the engine says, of adapters whose canary it answers as it should; of the others why they were not asked."""
+    why = dict(zip(order.adapters, silent(engine, order.adapters, order.engine, warm.heard), strict=True))
+    able = [adapter for adapter, failure in why.items() if failure is None]
+    yield from (Cast(adapter.name, (), failure) for adapter, failure in why.items() if failure is not None)
+    passed = (len(why) - len(able)) * len(asks)
+    answered(passed)
+    yield from engine.answer(able, asks, reply, lambda done: answered(passed + done))
 
 
 def _problems(order: InferOrder) -> tuple[Problem, ...]:

@@ -10,7 +10,9 @@ from typing import Any
 
 from nonet.atomic import replace_file
 from nonet.base import Form, base_identity
+from nonet.canary import CANARY, canary_bytes, effect
 from nonet.checkpoint import Losses
+from nonet.compute.canary import recorded
 from nonet.compute.failure import BadInputError, input_file
 from nonet.compute.orders import TrainOrder
 from nonet.compute.peak import peak_memory
@@ -43,12 +45,14 @@ def carry_out(order: TrainOrder, warm: Warm, telling: Telling) -> dict[str, Any]
         trained = train(wrapped, course, _watch(telling, tokens_by_step(course)))
         if trained.drained:
             raise DrainedError(trained.step)
+        canary = recorded(wrapped, examples, lessons, order.prompt, base.tokenizer, order.device)
+        replace_file(Path(order.out) / CANARY, canary_bytes(canary))
         _write_adapter(wrapped, Path(order.out), trained.losses)
     finally:
         unwrap(wrapped)
         base.model.gradient_checkpointing_disable()
         base.model.requires_grad_(False).eval()
-    return _result(course, trained, cut) | made_by
+    return _result(course, trained, cut) | made_by | {"canary_effect": round(effect(canary), 4)}
 
 
 def mean_loss(losses: Sequence[tuple[int, float, float]]) -> float:

@@ -19,6 +19,8 @@ class Warm:
     def __init__(self) -> None:
         self._key: tuple[Any, ...] | None = None
         self._kept: Any = None
+        self.heard: set[tuple[str, str]] = set()
+        """Adapters (name, path) whose canary has been asked of what is kept."""
 
     def base(self, path: str, device: str, dtype: str | None = None) -> tuple[Base, bool]:
         """The base, and whether it was here already."""
@@ -36,6 +38,7 @@ class Warm:
     def drop(self) -> None:
         """Give back the memory of what is kept."""
         kept, self._kept, self._key = self._kept, None, None
+        self.heard.clear()
         if kept is not None and hasattr(kept, "close"):
             kept.close()
         del kept

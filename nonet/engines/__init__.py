@@ -45,11 +45,14 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """One adapter's ballots, in the order of the asks; or none, and why its adapter could not be loaded."""
+    """One adapter's ballots, in the order of the asks; or none, and why its adapter could not be loaded. `cached`
+    counts the tokens of its prompts that the engine did not compute, since another prompt begins with them.
+    """
 
     adapter: str
     ballots: tuple[Ballot, ...]
     failure: str | None = None
+    cached: int = 0
 
 
 class Engine(Protocol):

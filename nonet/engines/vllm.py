@@ -6,6 +6,7 @@ Knows vLLM's offline engine, run inside this process: no server, no child that c
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,10 @@ from typing import Any
 from nonet.ballot import Ballot
 from nonet.base import base_config, base_shapes
 from nonet.engines import Adapter, Ask, Cast, EngineError, Reply
-from nonet.engines.adapter_files import DamagedAdapterError, read_adapter
+from nonet.engines.adapter_files import DamagedAdapterError
 from nonet.engines.ballots import letter_ballot, text_ballot
 from nonet.engines.vllm_plain import int4_runs_here, plain_settings
+from nonet.engines.vllm_slots import Slots
 from nonet.weights import quantisation
 
 ENVIRONMENT = {
@@ -31,6 +33,9 @@ CPU_ENVIRONMENT = {
 }
 CPU_CACHE = 1 << 30
 """Bytes of key-value cache on a CPU; on a GPU vLLM takes what is free."""
+CPU_BLOCK = 32
+"""Tokens of a cache block on a CPU, the fewest that its kernels take: vLLM's own 128 are more than many a stem has, and
+only whole blocks are shared. On a GPU they are 16."""
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks that vLLM makes room for."""
 MAX_LETTERS = 20
@@ -49,7 +54,7 @@ class Sizes:
 
 
 class VllmEngine:
-    """See nonet.engines.Engine. Adapters get a new number each time, so no cache can mistake one for another."""
+    """See nonet.engines.Engine. Adapters stay in their slots from one call to the next."""
 
     def __init__(self, base: str, device: str, sizes: Sizes, threads: int | None, dtype: str | None = None) -> None:
         """Build the engine (half a minute on a CPU); raises EngineError, ValueError for ranks beyond vLLM's."""
@@ -57,21 +62,22 @@ class VllmEngine:
             os.environ.setdefault(name, value)
         if threads is not None:
             os.environ["OMP_NUM_THREADS"] = str(threads)
-        self._shapes = base_shapes(base)
-        self._number = 0
         self._requests = 0
         self._engine = _built(base, device, sizes, dtype)
+        self._slots = Slots(self._engine, base_shapes(base), sizes.adapters)
 
     def answer(
         self, adapters: Sequence[Adapter], asks: Sequence[Ask], reply: Reply, answered: Callable[[int], None]
     ) -> Iterator[Cast]:
-        """All prompts of all adapters are in the engine at once; see nonet.engines.Engine."""
+        """All prompts of all adapters are in the engine at once, adapter by adapter, so that the questions of a problem
+        follow one another and find its blocks in the cache; see nonet.engines.Engine.
+        """
         loaded: dict[str, Any] = {}
         waiting: dict[str, tuple[str, int]] = {}
         try:
             for adapter in adapters:
                 try:
-                    loaded[adapter.name] = self._load(adapter)
+                    loaded[adapter.name] = self._slots.request(adapter)
                 except DamagedAdapterError as error:
                     yield Cast(adapter.name, (), str(error))
             failed = (len(adapters) - len(loaded)) * len(asks)
@@ -84,26 +90,12 @@ class VllmEngine:
         finally:
             if waiting:
                 self._engine.abort_request(list(waiting))
-            for lora in loaded.values():
-                self._engine.remove_lora(lora.lora_int_id)
 
     def close(self) -> None:
         """Give back the engine's memory."""
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.engine_core.shutdown()
-
-    def _load(self, adapter: Adapter) -> Any:
-        from vllm.lora.request import LoRARequest
-
-        read_adapter(adapter.path, self._shapes)
-        self._number += 1
-        lora = LoRARequest(f"adapter-{self._number}", self._number, os.path.realpath(adapter.path))
-        try:
-            self._engine.add_lora(lora)
-        except (ValueError, RuntimeError, KeyError) as error:
-            raise DamagedAdapterError(f"{adapter.path}: vLLM does not take it: {error}") from None
-        return lora
 
     def _add(self, ask: Ask, reply: Reply, lora: Any) -> str:
         from vllm import SamplingParams
@@ -129,6 +121,7 @@ class VllmEngine:
     ) -> Iterator[Cast]:
         """Run the engine until nothing waits; what is `waiting` shrinks as it goes."""
         done: dict[str, dict[int, Ballot]] = {}
+        cached: Counter[str] = Counter()
         finished = 0
         while waiting:
             if not self._engine.has_unfinished_requests():
@@ -139,9 +132,10 @@ class VllmEngine:
                 name, at = waiting.pop(output.request_id)
                 own = done.setdefault(name, {})
                 own[at] = _ballot(asks[at], reply, output.outputs[0])
+                cached[name] += output.num_cached_tokens or 0
                 finished += 1
                 if len(own) == len(asks):
-                    yield Cast(name, tuple(own[at] for at in range(len(asks))))
+                    yield Cast(name, tuple(own[at] for at in range(len(asks))), cached=cached[name])
             answered(finished)
 
 
@@ -171,7 +165,9 @@ def _built(base: str, device: str, sizes: Sizes, dtype: str | None) -> Any:
                 max_model_len=sizes.tokens,
                 enable_lora=True,
                 max_loras=sizes.adapters,
+                max_cpu_loras=sizes.adapters,
                 max_lora_rank=rank,
+                enable_prefix_caching=True,
                 max_logprobs=MAX_LETTERS,
                 logprobs_mode="processed_logprobs",
                 trust_remote_code=False,
@@ -187,7 +183,12 @@ def _built(base: str, device: str, sizes: Sizes, dtype: str | None) -> Any:
 def _cpu_settings(base: str) -> dict[str, Any]:
     how = quantisation(base_config(base))
     numbers = "float32" if how is None else "bfloat16"  # as the engine transformers; of int4 kernels there is no other
-    settings: dict[str, Any] = {"dtype": numbers, "kv_cache_memory_bytes": CPU_CACHE, "enforce_eager": True}
+    settings: dict[str, Any] = {
+        "dtype": numbers,
+        "kv_cache_memory_bytes": CPU_CACHE,
+        "block_size": CPU_BLOCK,
+        "enforce_eager": True,
+    }
     if how is not None and (how.method == "awq" or not int4_runs_here()):
         settings |= plain_settings()
     return settings

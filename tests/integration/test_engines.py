@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,6 +154,54 @@ def check_only_damaged_fail(rig: ComputeRig, order: dict[str, Any]) -> None:
 
 def test_damaged_adapters_fail_alone(rig: ComputeRig, tmp_path: Path, trained: Trained) -> None:
     check_only_damaged_fail(rig, infer_order(group_with_damage(tmp_path, trained), trained.rows, ROWS))
+
+
+def silence(folder: Path) -> None:
+    """Make all of an adapter's lora_B zero, so that it changes nothing: what an engine that ignores it would answer."""
+    weights = folder / "adapter_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    (length,) = struct.unpack("<Q", content[:8])
+    for name, tensor in json.loads(content[8 : 8 + length]).items():
+        if name.endswith("lora_B.weight"):
+            start, stop = (8 + length + offset for offset in tensor["data_offsets"])
+            content[start:stop] = bytes(stop - start)
+    weights.write_bytes(content)
+
+
+def check_canaries(rig: ComputeRig, trained: Trained, folder: Path, order: Callable[..., dict[str, Any]]) -> None:
+    """Of a group the adapter without effect, and that with another's weights, fail with a reason; nothing else does."""
+    group = {"d": trained.d, "silent": folder / "silent", "other": folder / "other", "b": trained.b}
+    for name in ("silent", "other"):
+        shutil.copytree(trained.b, group[name])
+    silence(group["silent"])
+    shutil.copy(trained.d / "adapter_model.safetensors", group["other"])
+    for _ in range(2):
+        events = rig.order(order(group, trained.rows, 2), seconds=200)
+        failed = {event["adapter"]: event for event in events if event["event"] == "failed"}
+        assert sorted(failed) == ["other", "silent"], "every time, not only the first"
+        for name, event in failed.items():
+            assert event["error_class"] == "bad_input"
+            assert f"{group[name]}: the engine" in event["error"]
+            assert "ignores this adapter" in event["error"]
+            assert "train the adapter again" in event["error"]
+        assert {name: {b["letter"] for b in cast} for name, cast in ballots(events).items()} == {"b": {"B"}, "d": {"D"}}
+        progress = [event for event in events if event["event"] == "progress"]
+        assert progress[-1]["done"] == progress[-1]["total"] == 4 * 2 * 2
+
+
+def test_an_adapter_without_effect_is_an_error(rig: ComputeRig, tmp_path: Path, trained: Trained) -> None:
+    check_canaries(rig, trained, tmp_path, infer_order)
+
+
+def test_adapters_of_before_canaries_answer(rig: ComputeRig, tmp_path: Path, trained: Trained) -> None:
+    shutil.copytree(trained.b, tmp_path / "old")
+    (tmp_path / "old" / "canary.json").unlink()
+    shutil.copytree(trained.b, tmp_path / "broken")
+    (tmp_path / "broken" / "canary.json").write_text("{}[")
+    events = rig.order(infer_order({"old": tmp_path / "old", "broken": tmp_path / "broken"}, trained.rows, 1))
+    assert list(ballots(events)) == ["old"]
+    (failed,) = (event for event in events if event["event"] == "failed")
+    assert "canary.json: JSONDecodeError" in failed["error"]
 
 
 def check_option_orders(rig: ComputeRig, order: dict[str, Any], folder: Path, apart: float) -> dict[str, Any]:

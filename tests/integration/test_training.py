@@ -104,7 +104,12 @@ def test_loss_falls_and_its_history_is_in_the_artifact(unbroken: Unbroken) -> No
 
 
 def test_adapter_is_pefts_and_of_no_machine(unbroken: Unbroken) -> None:
-    assert sorted(unbroken.files) == ["adapter_config.json", "adapter_model.safetensors", "losses.json"]
+    assert sorted(unbroken.files) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "canary.json",
+        "losses.json",
+    ]
     config = json.loads(unbroken.files["adapter_config.json"])
     wanted = {
         "peft_type": "LORA",

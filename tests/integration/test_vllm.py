@@ -31,6 +31,7 @@ from tests.integration.near_ties import APART, NEAR_TIE, compared
 from tests.integration.test_engines import (
     DAMAGES,
     Trained,
+    check_canaries,
     check_only_damaged_fail,
     check_option_orders,
     group_with_damage,
@@ -121,6 +122,24 @@ def test_damaged_adapters_fail_alone(rig: ComputeRig, given: Given, tmp_path: Pa
     group = group_with_damage(tmp_path, given.constant)
     assert len(group) == LORAS
     check_only_damaged_fail(rig, vllm_order(group, given.constant.rows, 6))
+
+
+def test_an_adapter_that_the_engine_ignores_is_an_error(rig: ComputeRig, given: Given, tmp_path: Path) -> None:
+    check_canaries(rig, given.constant, tmp_path, vllm_order)
+
+
+def test_blocks_of_a_stem_are_computed_once_an_adapter(rig: ComputeRig, given: Given, tmp_path: Path) -> None:
+    """By vLLM's own count of the tokens that it found in its cache; a block is 32 tokens here."""
+    padding = "".join(f"第{number}天下雨。" for number in range(20))
+    problems = 4
+    for row in write_rows(tmp_path / "rows.jsonl", problems, seed=12, padding=padding):
+        assert len(row["questions"]) == 2
+    group = {"b": given.constant.b, "d": given.constant.d}
+    first, again = (result(rig.order(vllm_order(group, tmp_path / "rows.jsonl", problems))) for _ in range(2))
+    assert first["prompts"] == len(group) * problems * 2
+    assert first["cached_tokens"] >= len(group) * problems * 4 * 32, "the second question finds the stem's blocks"
+    assert first["cached_tokens"] % 32 == 0
+    assert again["cached_tokens"] > first["cached_tokens"], "the adapters are still in their slots: the first does, too"
 
 
 def test_option_orders_are_averaged_by_position(rig: ComputeRig, given: Given, tmp_path: Path) -> None:

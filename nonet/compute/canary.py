@@ -1,0 +1,73 @@
+"""The canary's two moments in a compute process: recorded after a training, compared before an adapter's first answers.
+
+Knows models and engines; the record and the rule are in `nonet.canary`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from nonet.canary import DIGITS, QUESTIONS, Canary, Probe, ignored, read_canary
+from nonet.engines import Adapter, Ask, Engine, Reply
+from nonet.mix import Example
+from nonet.problem import LETTERS
+from nonet.prompt import Prompt
+from nonet.tokens import letter_ids
+from nonet.training import Lesson, hidden_states, vocabulary_logits
+
+REMEDY = "None of its answers was kept. Answer with the other engine (inference: engine), or train the adapter again"
+
+
+def recorded(
+    wrapped: Any, examples: Sequence[Example], lessons: Sequence[Lesson], prompt: Prompt, tokenizer: Any, device: str
+) -> Canary:
+    """The canary of the adapter that a model is wearing: the shortest of its lessons, the earlier of equals."""
+    chosen = sorted(range(len(lessons)), key=lambda at: (len(lessons[at].ids), at))[:QUESTIONS]
+    wrapped.eval()
+    found = []
+    for at in chosen:
+        reply = lessons[at].reply  # ends with the letter, as a text also with the end of the turn
+        ids = (*lessons[at].ids, *reply[: -1 if prompt.answer == "letter" else -2])
+        letters = LETTERS[: len(examples[at].options)]
+        tokens = letter_ids(tokenizer, letters)
+        with wrapped.disable_adapter():
+            base = _answer(wrapped, ids, tokens, device)
+        found.append(Probe(ids, letters, tokens, base, _answer(wrapped, ids, tokens, device)))
+    return tuple(found)
+
+
+def _answer(model: Any, ids: Sequence[int], tokens: Sequence[int], device: str) -> tuple[float, ...]:
+    import torch
+
+    with torch.inference_mode():
+        hidden = hidden_states(model, torch.tensor([list(ids)], device=device))[:, -1]
+        logprobs = vocabulary_logits(model, hidden)[0].float()[list(tokens)].log_softmax(0)
+    return tuple(round(value, DIGITS) for value in logprobs.tolist())
+
+
+def silent(engine: Engine, adapters: Sequence[Adapter], name: str, heard: set[tuple[str, str]]) -> Iterator[str | None]:
+    """For each adapter why it cannot answer with the engine called `name`; None where it can.
+
+    Each is asked its canary once; `heard` holds those that were asked since the engine was loaded.
+    """
+    for adapter in adapters:
+        key = (adapter.name, adapter.path)
+        failure = None if key in heard else _failure(engine, adapter, name)
+        if failure is None:
+            heard.add(key)
+        yield failure
+
+
+def _failure(engine: Engine, adapter: Adapter, name: str) -> str | None:
+    try:
+        canary = read_canary(adapter.path)
+    except ValueError as error:
+        return str(error)
+    asks = [Ask("canary", probe.ids, probe.letters, probe.letter_ids) for probe in canary]
+    for cast in engine.answer([adapter], asks, Reply("letter", 1), lambda _: None) if asks else ():
+        if cast.failure is not None:
+            return cast.failure
+        found = ignored(canary, [ballot.logprobs for ballot in cast.ballots])
+        return found and f"{adapter.path}: the engine {name} ignores this adapter: {found}. {REMEDY}"
+    return None
