@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +21,29 @@ from cli.screen import console
 from cli.session import Session, waiting_note
 from config.batch import Batch, load_batch
 from nonet.fingerprint import identify_base
+from nonet.hub import cached
 from nonet.plan import Plan
 from scheduler.plan import Draft, draft
 from scheduler.submit import submit as submit_draft
 
 
 def drafted(session: Session, path: Path) -> tuple[Batch, Draft]:
-    """The batch at `path` and what it would be as a run; raises DefectsError, NoBaseError. Writes nothing."""
-    batch = load_batch(path)
-    folder = path.absolute().parent
-    models = [identify_base(base.model, base.revision, folder, base.key) for base in batch.bases]
+    """The batch at `path` and what it would be as a run; raises DefectsError, NoBaseError. Bases are fetched where they
+    are not here; nothing else is written."""
+    with waiting("reading the batch"):
+        batch = load_batch(path)
+    folder, hub = path.absolute().parent, session.settings.hub
+    for base in batch.bases:
+        if not base.local and cached(hub, base.model, base.revision) is None:
+            click.echo(f"fetching {base.model} from {hub.full_name}", err=True)
+    models = [identify_base(base.model, base.revision, folder, base.key, hub) for base in batch.bases]
     return batch, draft(batch, models, session.settings.engine)
+
+
+def waiting(what: str) -> AbstractContextManager[object]:
+    """Says on a terminal what is waited for."""
+    screen = console(stderr=True)
+    return screen.status(what) if screen.is_terminal else nullcontext()
 
 
 @click.command()
@@ -40,14 +52,14 @@ def drafted(session: Session, path: Path) -> tuple[Batch, Draft]:
 @json_option
 @click.pass_obj
 def plan(session: Session, batch_file: Path, no_tokens: bool, as_json: bool) -> None:
-    """Show what BATCH would train and answer, and what is reused. Changes nothing.
+    """Show what BATCH would train and answer, and what is reused. Queues nothing; a base of a hub that is not here yet
+    is fetched.
 
     Tokens are those of a mix over all epochs, stems cut as in training. "leaked" counts stems that a mix shares
     with the test. Memory is an estimate; a base that no known worker can take is refused with the figures.
     """
-    screen = console(stderr=True)
-    with screen.status("reading the batch") if screen.is_terminal else nullcontext():
-        batch, found = drafted(session, batch_file)
+    batch, found = drafted(session, batch_file)
+    with waiting("counting tokens"):
         tokens, asked = ({}, {}) if no_tokens else _tokens(batch, found.plan)
         adapters = estimate(session.storage, found.plan, tokens)
         workers = known_workers(session)
@@ -131,7 +143,8 @@ def _bases(plan: Plan) -> Iterator[str]:
     width = max(len(base.name) for base in plan.bases)
     for base in plan.bases:
         name = f"{base.name:{width}}  " if width else ""
-        yield f"base     {name}{base.model.model}  {base.model.digest[:12]}"
+        at = f"@{base.model.revision[:12]}" if base.model.revision else ""
+        yield f"base     {name}{base.model.model}{at}  {base.model.digest[:12]}"
     for base in plan.bases:
         name = f"{base.name:{width}}  " if width else ""
         stacks = [

@@ -16,7 +16,8 @@ import nonet
 COMMANDS = {
     "demo": ("cli.demo", "the demo batch from nothing to a scored submission, on this machine"),
     "data": ("cli.data", "check rows; convert what people have into rows"),
-    "plan": ("cli.batch", "what a batch would train and answer, and what is reused; changes nothing"),
+    "base": ("cli.base", "fetch a base from a hub"),
+    "plan": ("cli.batch", "what a batch would train and answer, and what is reused; queues nothing"),
     "submit": ("cli.batch", "queue a batch"),
     "schema": ("cli.batch", "print the JSON Schema of the batch file, for editors"),
     "status": ("cli.status", "where a run stands: the grid, attempts, errors"),

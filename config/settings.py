@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from config.redis_url import with_tls
 from nonet.home import Home
+from nonet.hub import Hub
 from nonet.stores.address import FORMS, default_cache, home_at
 
 
@@ -31,6 +32,7 @@ class Settings(BaseSettings):
     train_stack: str = Field("cpu", description="stack that trains")
     transformers_stack: str = Field("cpu", description="stack of the transformers engine")
     vllm_stack: str = Field("vllm-cpu", description="stack of the vllm engine")
+    hub: Hub = Field(Hub.HUGGING_FACE, description="where a base given by name comes from: huggingface, modelscope")
     engine: Literal["transformers", "vllm"] = Field("transformers", description="what `engine: auto` stands for")
     device: Literal["cpu", "cuda"] = Field("cpu", description="where the compute process computes")
     threads: int = Field(1, ge=1, description="CPU threads of a compute process")
