@@ -216,10 +216,10 @@ def wide(numbers: Any) -> Any:
 
 def hidden_states(model: Any, ids: Any, mask: Any = None) -> Any:
     """Last hidden states [rows, length, width] of a causal model, wrapped by peft or not."""
-    return decoder(model)(input_ids=ids, attention_mask=mask, use_cache=False)[0]
+    return decoder_of(model)(input_ids=ids, attention_mask=mask, use_cache=False)[0]
 
 
-def decoder(model: Any) -> Any:
+def decoder_of(model: Any) -> Any:
     """What makes a causal model's hidden states: the model, wrapped by peft or not, without its lm_head."""
     return _causal(model).get_decoder()
 

@@ -7,10 +7,13 @@ makes attention compute in vain is some hundredths of what the linear layers com
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from nonet.training import decoder
+from nonet.stack import is_volta
+from nonet.training import decoder_of
 from nonet.tree import STEM, Pack
 
 KINDS = {"llama", "mistral", "qwen2", "qwen3"}
@@ -55,12 +58,41 @@ def inputs_of(pack: Pack, device: Any, dtype: Any) -> Inputs:
     return Inputs(grid(pack.ids), grid(pack.positions), mask[:, None], rows, columns)
 
 
-def answer_states(model: Any, inputs: Inputs) -> Any:
+def answer_states(model: Any, inputs: Inputs, *, leave_behind: bool = False) -> Any:
     """Last hidden states [places, hidden] at the answer places, in the order of the pack's `places`.
 
-    `model` is a causal language model, wrapped by peft or not. See nonet.training.vocabulary_logits for what follows.
+    `model` is a causal language model, wrapped by peft or not. With `leave_behind` the last layer's MLP, most of what a
+    layer computes, sees the answer places alone, [places, hidden]; not for a model in which somebody counts the tokens
+    that its modules see, as a LoRA bank does. See nonet.training.vocabulary_logits for what follows.
     """
-    hidden = decoder(model)(
-        input_ids=inputs.ids, attention_mask=inputs.mask, position_ids=inputs.positions, use_cache=False
-    )[0]
-    return hidden[inputs.rows, inputs.columns]
+    decoder = decoder_of(model)
+    with _answers_only(decoder.layers, inputs) if leave_behind else nullcontext():
+        hidden = decoder(
+            input_ids=inputs.ids, attention_mask=inputs.mask, position_ids=inputs.positions, use_cache=False
+        )[0]
+    return hidden if leave_behind else hidden[inputs.rows, inputs.columns]
+
+
+@contextmanager
+def _answers_only(layers: Any, inputs: Inputs) -> Iterator[None]:
+    """In this block the last of `layers` goes on with the answer places alone, once attention has read the others."""
+    from torch import nn
+
+    whole = layers[-1]
+
+    class Last(nn.Module):
+        """After transformers' own decoder layers, the same for all of KINDS."""
+
+        def forward(self, hidden_states: Any, *given: Any, **named: Any) -> Any:
+            """What the layer gives for [rows, width, hidden], at the answer places: [places, hidden]."""
+            normed = whole.input_layernorm(hidden_states)
+            attended = whole.self_attn(normed, *given, **named)[0]
+            kept = (hidden_states + attended)[inputs.rows, inputs.columns]
+            kept = kept + whole.mlp(whole.post_attention_layernorm(kept))
+            return (kept,) if is_volta() else kept
+
+    layers[-1] = Last()
+    try:
+        yield
+    finally:
+        layers[-1] = whole

@@ -67,7 +67,7 @@ class LetterScoring:
         while at < len(self._laid):
             pack, _, numbers = self._laid[at]
             try:
-                hidden = answer_states(model, inputs_of(pack, self._device, model.dtype))
+                hidden = answer_states(model, inputs_of(pack, self._device, model.dtype), leave_behind=True)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or len(numbers) == 1:
                     raise

@@ -15,6 +15,7 @@ from nonet.engines import Adapter, Ask, Cast, Reply
 from nonet.engines.adapter_files import DamagedAdapterError, read_adapter
 from nonet.engines.ballots import text_ballot
 from nonet.engines.letters import LetterScoring
+from nonet.engines.merged import can_merge, merged
 from nonet.stack import read_lora_config, unwrap
 
 
@@ -37,7 +38,7 @@ class TransformersEngine:
                 answered(before + done)
 
             try:
-                with self._worn(adapter) as model:
+                with self._worn(adapter, letters=scoring is not None) as model:
                     ballots = scoring.ballots(model, own) if scoring else self._texts(model, asks, reply, own)
             except DamagedAdapterError as error:
                 yield Cast(adapter.name, (), str(error))
@@ -74,7 +75,7 @@ class TransformersEngine:
         return text_ballot(ask, text, ended=end in written)
 
     @contextmanager
-    def _worn(self, adapter: Adapter) -> Iterator[Any]:
+    def _worn(self, adapter: Adapter, *, letters: bool) -> Iterator[Any]:
         """The base wearing `adapter`, and without it again afterwards; raises DamagedAdapterError."""
         import peft
 
@@ -83,6 +84,10 @@ class TransformersEngine:
             config = read_lora_config(files.config)
         except ValueError as error:
             raise DamagedAdapterError(f"{adapter.path}: {error}") from None
+        if letters and can_merge(self._base.model, files.config):
+            with merged(self._base.model, files) as model:
+                yield model
+            return
         wrapped = peft.PeftModel(self._base.model, config, adapter_name="default")
         try:
             peft.set_peft_model_state_dict(wrapped, dict(files.weights))
