@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.compute_rig import run_in_stack
+from tests.integration.compute_rig import BASE, run_in_stack
 
 pytestmark = pytest.mark.timeout(900)
 APART = {"float32": 1e-5, "float64": 1e-10}
@@ -34,3 +35,17 @@ def test_the_same_in_the_stack_of_a_v100() -> None:
     found = run_in_stack("volta-cpu", "tree_reference.py")
     assert {name.split()[0] for name in found} == {"Llama", "Mistral", "Qwen2"}
     check_equal(found)
+
+
+def test_the_engine_answers_a_gptq_base_as_prompts_one_by_one(tmp_path: Path) -> None:
+    """Two adapters; packs; packs halved as memory runs out, down to a prompt; a base whose attention sees no trees."""
+    found = run_in_stack("cpu", "tree_engine.py", BASE, tmp_path)
+    asks = found["asks"]
+    assert found["adapters_apart"] > 0.1
+    for how in ("packed", "short", "alone"):
+        assert found[how] < 1e-5, how
+    for told in (found["told"], found["short_told"], found["alone_told"]):
+        assert told == sorted(set(told)), "progress only goes forward"
+        assert told[-1] == 2 * asks
+    assert len(found["told"]) < len(found["short_told"]) < len(found["alone_told"]) == 2 * asks
+    assert "can't allocate memory" in found["refused"], "a single prompt that finds no memory is an error"
