@@ -16,6 +16,8 @@ from nonet.split import normal_stem, split_by_stem
 
 FRACTION = 0.1
 SAMPLE = 0.8
+_MOST_LEFT_OUT = 4
+"""Sources up to which there is a mix without each of them."""
 _LABELS: tuple[tuple[Labels, re.Pattern[str]], ...] = (
     ("human", re.compile(r"hand|human|manual|人工", re.I)),
     ("model", re.compile(r"model|gpt|llm|qwen|llama|deepseek|synth|pseudo|\d+b(?![a-z0-9])", re.I)),
@@ -152,8 +154,8 @@ def _sources(files: Mapping[Path, Sequence[Problem]]) -> tuple[ProposedSource, .
 def _mixes(
     sources: Sequence[ProposedSource], problems: Mapping[str, Sequence[Problem]], validation: str | None
 ) -> tuple[Mix, ...]:
-    """All of it; two samples; each other labelling of a source; the gold alone. Mixes that draw nothing, or what
-    another has drawn, are left out."""
+    """All of it; two samples; each other labelling of a source; all but one source; the gold alone. Mixes that draw
+    nothing, or what another has drawn, are left out."""
     first = [source.name for source in sources if source.like is None]
     wanted = [Mix("all", _uses(first))]
     wanted += [Mix(f"all-{SAMPLE * 100:.0f}-s{seed}", _uses(first), SAMPLE, seed) for seed in (1, 2)]
@@ -161,6 +163,8 @@ def _mixes(
         if other.like is not None:
             swapped = [other.name if name == other.like else name for name in first]
             wanted.append(Mix(f"all-{other.name}"[:64], _uses(swapped)))
+    for name in first[1:] if len(first) <= _MOST_LEFT_OUT else ():
+        wanted.append(Mix(f"without-{name}"[:64], _uses([other for other in first if other != name])))
     gold = [source.name for source in sources if source.like is None and source.labels == "gold"]
     wanted.append(Mix("gold-only", _uses(gold)))
     held = set()

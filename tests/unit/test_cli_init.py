@@ -60,6 +60,8 @@ def test_the_demos_data(here: Path) -> None:
         "all-80-s1": {"use": ["official", "prelim", "extra"], "sample": 0.8, "seed": 1},
         "all-80-s2": {"use": ["official", "prelim", "extra"], "sample": 0.8, "seed": 2},
         "all-prelim_hand": {"use": ["official", "prelim_hand", "extra"]},
+        "without-prelim": {"use": ["official", "extra"]},
+        "without-extra": {"use": ["official", "prelim"]},
     }
     assert batch["validation"] == {"source": "official", "fraction": 0.1, "seed": 0}
     text = (here / "batch.yaml").read_text("utf-8")
