@@ -16,6 +16,7 @@ from cli.errors import RefusedError
 from cli.estimate import AdapterEstimate, TokenCount, count_examples, count_problems, encoder, estimate
 from cli.exit_codes import ExitCode
 from cli.fit import Fit, fit_lines, fits, known_workers, refuse_unfit
+from cli.left import left_json, left_lines
 from cli.options import batch_argument, json_option
 from cli.screen import console
 from cli.session import Session, waiting_note
@@ -64,11 +65,15 @@ def plan(session: Session, batch_file: Path, no_tokens: bool, as_json: bool) -> 
         adapters = estimate(session.storage, found.plan, tokens)
         workers = known_workers(session)
         fitting = fits(found.plan, workers)
+        left = session.forecast(session.state(found.plan)[0])
     if as_json:
         whole = _plan_json(found.plan, adapters, asked) | {"memory": _memory_json(fitting)}
+        whole["forecast"] = left_json(left)
         click.echo(json.dumps(whole, ensure_ascii=False, indent=1))
     else:
         _print_plan(found.plan, adapters, asked, tuple(fit_lines(fitting, workers, session.settings.device)))
+        for line in left_lines(left, found.plan):
+            console().print(line)
     refuse_unfit(fitting, adapters)
 
 

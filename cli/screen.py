@@ -26,7 +26,8 @@ def console(*, stderr: bool = False) -> Console:
 class RunScreen:
     """A run's state as something that rich can draw at any width."""
 
-    def __init__(self, state: RunState, seen: FleetSeen, hint: str | None = None) -> None:
+    def __init__(self, state: RunState, seen: FleetSeen, hint: str | None = None, left: Sequence[str] = ()) -> None:
+        self._left = left
         self._state = state
         self._seen = seen
         self._hint = hint
@@ -36,6 +37,7 @@ class RunScreen:
         phase = Text.assemble((run, "bold"), "  ", (state.phase.value, PHASE_STYLES[state.phase]))
         parts: list[Text | Table] = [phase, Text(headline(state), "dim"), _grid(state, options)]
         parts.append(_legend(options.ascii_only))
+        parts += [Text(line) for line in self._left]
         parts += [Text(line, "red") for line in failures(state, run)]
         note = waiting_note(self._seen, state.phase)
         if note:

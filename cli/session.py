@@ -16,10 +16,13 @@ from nonet.home import Home
 from nonet.logbook import runs_of
 from nonet.plan import Plan, plan_from_json
 from nonet.storage import Storage
+from scheduler.forecast import Forecast, LiveWorker, forecast
 from scheduler.inflight import RedisInFlight, UnknownInFlight
+from scheduler.rates import RateReader
 from scheduler.state import Phase, RunState, StateReader
 from tasks.context import connect
 from tasks.refusal import refusals
+from tasks.vitals import read_vitals
 from tasks.wake import wake
 
 LATEST = "latest"
@@ -51,6 +54,12 @@ class Session:
             return connect(self.settings.redis())
         except ValueError as error:
             raise RefusedError(f"NONET_REDIS_URL is not the URL of a Redis: {error}", ExitCode.USAGE) from None
+
+    def forget_fleet(self) -> None:
+        """Look afresh where the fleet's Redis is: a fleet that was started again has another."""
+        client = self.__dict__.pop("client", None)
+        if client is not None:
+            client.close()
 
     def redis_url(self) -> str:
         """URL of the fleet's Redis, well-formed; raises NoFleetError, RefusedError."""
@@ -87,6 +96,23 @@ class Session:
         except redis.RedisError:
             seen = FleetSeen.AWAY
         return StateReader(self.storage, self.attempts, UnknownInFlight(), limit).read(plan), seen
+
+    def workers(self) -> tuple[LiveWorker, ...]:
+        """The workers that are up, as their vital signs tell; none where no Redis says."""
+        try:
+            signs = [sign for sign in read_vitals(self.client) if sign["role"] == "worker"]
+        except (NoFleetError, redis.RedisError):
+            return ()
+        return tuple(LiveWorker(sign["name"], frozenset(map(str, sign.get("queues") or ()))) for sign in signs)
+
+    def forecast(self, state: RunState) -> Forecast:
+        """How long the run of `state` still takes; raises OSError."""
+        up = self.workers()
+        return forecast(state, self._rates.rates(state.plan, [worker.name for worker in up]), up)
+
+    @cached_property
+    def _rates(self) -> RateReader:
+        return RateReader(self.storage, self.attempts)
 
     def refusals(self, run: str) -> Mapping[str, str]:
         """Why workers left work of `run` to others lately, by worker; empty where no Redis says."""

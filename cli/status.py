@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.exit_codes import OF_PHASE, ExitCode
+from cli.left import left_json, left_lines
 from cli.options import json_option, run_argument
 from cli.screen import RunScreen, console
 from cli.session import FleetSeen, Session
@@ -42,6 +43,8 @@ def status(session: Session, run: str | None, every: bool, as_json: bool) -> int
         adapters also: questions, steps, leaked, base; cells also: adapter, shard
         last {epoch, host, worker, started, ended, outcome, error_class, error, log}
       counts {adapters, cells}: how many by state
+      forecast (null unless it runs) in seconds, null where not known: {seconds, low, high, training, work, workers,
+        no_worker_for, unknown, by_worker, one_more_worker, basis, sooner}
     """
     if every:
         return _all(session, as_json)
@@ -51,7 +54,8 @@ def status(session: Session, run: str | None, every: bool, as_json: bool) -> int
         click.echo(json.dumps(state_json(session, state, seen), ensure_ascii=False, indent=1))
         return OF_PHASE[state.phase]
     screen = console()
-    screen.print(RunScreen(state, seen))
+    left = tuple(left_lines(session.forecast(state), plan)) if state.phase is Phase.RUNNING else ()
+    screen.print(RunScreen(state, seen, left=left))
     short = session.store.shortage(session.settings.reserve)
     if short is not None:
         click.echo(f"paused: {short}")
@@ -79,6 +83,7 @@ def state_json(session: Session, state: RunState, seen: FleetSeen) -> dict[str, 
         "engine": plan.bases[0].engine if len(plan.bases) == 1 else None,
         "bases": [{"name": base.name, **base.model.told(), "engine": base.engine} for base in plan.bases],
         "submission": {"path": session.submission_place(plan), "exists": written},
+        "forecast": left_json(session.forecast(state)) if state.phase is Phase.RUNNING else None,
         "counts": {"adapters": _counts(state.adapters), "cells": _counts(state.cells)},
         "adapters": [
             {**_unit_json(unit), "questions": a.questions, "steps": a.steps, "leaked": a.leaked, "base": a.base}

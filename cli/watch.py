@@ -9,6 +9,7 @@ import click
 from rich.live import Live
 
 from cli.exit_codes import OF_PHASE, ExitCode
+from cli.left import left_lines
 from cli.options import run_argument
 from cli.screen import RunScreen, console
 from cli.session import FleetSeen, Session, waiting_note
@@ -18,6 +19,8 @@ from scheduler.state import Phase, RunState
 
 LOOK_SECONDS = 1.0
 """Between two looks at storage."""
+FORECAST_SECONDS = 3.0
+"""Between two forecasts."""
 PROGRESS_SECONDS = 30.0
 """Between two lines of progress where there is no terminal."""
 
@@ -59,9 +62,20 @@ class _Looks:
 
     def __init__(self, session: Session, plan: Plan, end: float | None) -> None:
         self._session, self._plan, self._end = session, plan, end
+        self._left: tuple[str, ...] = ()
+        self._next_left = 0.0
 
     def now(self) -> tuple[RunState, FleetSeen]:
         return self._session.state(self._plan)
+
+    def left(self, state: RunState) -> tuple[str, ...]:
+        """The time left in words, looked at every FORECAST_SECONDS."""
+        if state.phase is not Phase.RUNNING:
+            return ()
+        if time.monotonic() >= self._next_left:
+            self._left = tuple(left_lines(self._session.forecast(state), self._plan))
+            self._next_left = time.monotonic() + FORECAST_SECONDS
+        return self._left
 
     def last(self, state: RunState) -> bool:
         return state.phase is not Phase.RUNNING or (self._end is not None and time.monotonic() >= self._end)
@@ -73,11 +87,13 @@ class _Looks:
 
 def _live(looks: _Looks, hint: Callable[[], str]) -> RunState:
     state, seen = looks.now()
-    with Live(RunScreen(state, seen, hint()), console=console(), auto_refresh=False, transient=False) as live:
+    with Live(
+        RunScreen(state, seen, hint(), looks.left(state)), console=console(), auto_refresh=False, transient=False
+    ) as live:
         while not looks.last(state):
             looks.wait()
             state, seen = looks.now()
-            live.update(RunScreen(state, seen, hint()), refresh=True)
+            live.update(RunScreen(state, seen, hint(), looks.left(state)), refresh=True)
         live.update(RunScreen(state, seen), refresh=True)
     return state
 
@@ -102,7 +118,7 @@ def _lines(looks: _Looks, hint: Callable[[], str]) -> RunState:
         said = hinted
         if time.monotonic() - told > PROGRESS_SECONDS:
             told = time.monotonic()
-            for line in progress_lines(state):
+            for line in (*progress_lines(state), *looks.left(state)):
                 _say(line)
         before = state
         if looks.last(state):

@@ -30,6 +30,7 @@ LOG_BYTES = 40_000
 ASSETS = {
     "page.css": (FOLDER / "page.css", "text/css"),
     "page.js": (FOLDER / "page.js", "text/javascript"),
+    "icon.svg": (FOLDER / "icon.svg", "image/svg+xml"),
     "report.css": (FOLDER.parents[1] / "nonet" / "report" / "page.css", "text/css"),
 }
 
@@ -84,6 +85,7 @@ class RunPage(Page):
             "state": state,
             "note": waiting_note(reading.seen, state.phase),
             "notes": reading.notes,
+            "left": [line.split("  ", 1) for line in reading.left],
             "grid": grid_of(state, start),
             "legend": [(MARKS[found].symbol, found, word) for found, word in LEGEND],
             "working": list(progress_lines(state)),

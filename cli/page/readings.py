@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from cli.left import left_lines
 from cli.page.forming import Forming
 from cli.session import FleetSeen, Session
 from nonet.attempt import Attempt
@@ -29,11 +30,12 @@ HISTORIES = 500
 
 @dataclass(frozen=True)
 class Reading:
-    """A run as a look found it, good `until` then (monotonic); `notes` are what `nonet status` says under the grid."""
+    """A run as a look found it, good `until` then (monotonic); `notes` and time `left` as `nonet status` says."""
 
     state: RunState
     seen: FleetSeen
     notes: tuple[str, ...]
+    left: tuple[str, ...]
     until: float
 
     @cached_property
@@ -99,10 +101,14 @@ class RunReader:
     def _read(self) -> Reading:
         begun = time.monotonic()
         state, seen = self.session.state(self.plan)
+        if seen in (FleetSeen.AWAY, FleetSeen.UNKNOWN):
+            self.session.forget_fleet()
         notes = tuple(self._notes(state))
+        going = state.phase is Phase.RUNNING
+        left = tuple(left_lines(self.session.forecast(state), self.plan)) if going else ()
         took = time.monotonic() - begun
         fresh = ENDED_SECONDS if state.phase in (Phase.COMPLETE, Phase.CANCELLED) else FRESH_SECONDS
-        return Reading(state, seen, notes, time.monotonic() + fresh + took)
+        return Reading(state, seen, notes, left, time.monotonic() + fresh + took)
 
     def _notes(self, state: RunState) -> Iterable[str]:
         short = self.session.store.shortage(self.session.settings.reserve)

@@ -1,0 +1,197 @@
+"""The page in a real browser: over the demo's run as it was left, and over a real fleet with its buttons."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from nonet.attempt import Outcome
+from nonet.plan import Plan
+from scheduler.state import Phase, UnitState
+from tests.acceptance.conftest import Demo
+from tests.rig import ROOT, Rig
+from tests.small_batch import write_batch
+from workers.redis_server import free_port
+
+pytestmark = pytest.mark.timeout(1200)
+LOGIN = {"NONET_FLOWER_AUTH": "ann:let me in"}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[webdriver.Chrome]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = "/usr/bin/chromium"
+    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "window-size=1200,900"):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+@contextmanager
+def serving(log: Path, **settings: str) -> Iterator[str]:
+    """`nonet serve` while this lasts; gives its address."""
+    port = free_port()
+    command = [sys.executable, "-m", "cli", "serve", "--port", str(port)]
+    with log.open("wb") as file:
+        page = subprocess.Popen(command, cwd=ROOT, env=os.environ | settings, stdout=file, stderr=file)
+    try:
+        wait(lambda: "the page on" in log.read_text(), 30, log.read_text)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        page.terminate()
+        assert page.wait(20) == 0, log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
+def wait(what: Callable[[], object], seconds: float = 60.0, why: Callable[[], str] = str) -> None:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            if what():
+                return
+        except StaleElementReferenceException:  # exchanged in this moment
+            pass
+        assert time.monotonic() < end, f"what was waited for did not come about in {seconds:.0f} s: {why()}"
+        time.sleep(0.1)
+
+
+def script(browser: webdriver.Chrome, text: str) -> object:
+    return browser.execute_script(text)  # type: ignore[no-untyped-call]
+
+
+def text(browser: webdriver.Chrome, selector: str = "body") -> str:
+    found = script(browser, f"return document.querySelector({selector!r})?.innerText || ''")
+    assert isinstance(found, str)
+    return found
+
+
+def log_in(browser: webdriver.Chrome, password: str) -> None:
+    browser.find_element(By.NAME, "user").clear()
+    browser.find_element(By.NAME, "user").send_keys("ann")
+    browser.find_element(By.NAME, "password").send_keys(password, Keys.ENTER)
+
+
+def screen(browser: webdriver.Chrome, scheme: str, width: int) -> None:
+    feature = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", feature)  # type: ignore[no-untyped-call]
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)  # type: ignore[no-untyped-call]
+
+
+def brightness(browser: webdriver.Chrome, selector: str, colour: str) -> float:
+    found = script(
+        browser, f"return getComputedStyle(document.querySelector({selector!r})).{colour}.match(/[0-9.]+/g).slice(0, 3)"
+    )
+    assert isinstance(found, list)
+    return sum(map(float, found)) / 3
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 1200), ("light", 390)])
+def test_it_is_readable_in_light_and_dark_and_on_a_phone(
+    demo: Demo, browser: webdriver.Chrome, tmp_path: Path, scheme: str, width: int
+) -> None:
+    run = json.loads(demo.nonet("status", "--json").stdout)["run"]
+    with serving(tmp_path / "page.log", NONET_HOME=str(demo.home)) as page:
+        screen(browser, scheme, width)
+        browser.get_log("performance")  # type: ignore[no-untyped-call]
+        for path, shown in (("/", "5 of 5 trained"), (f"/runs/{run}", "questions of the test have a ballot")):
+            browser.get(page + path)
+            assert shown in text(browser)
+            assert script(browser, "return document.documentElement.scrollWidth") == width, "it scrolls sideways"
+            paper = brightness(browser, "body", "backgroundColor")
+            assert (paper > 240) if scheme == "light" else (paper < 40)
+            for selector in ("h1", "small", "nav a"):
+                assert abs(brightness(browser, selector, "color") - paper) > 70, f"{selector} on {scheme}"
+        assert script(browser, "return document.querySelectorAll('a.cell.committed').length") == 50
+        assert script(browser, "return document.querySelectorAll('.lane').length") == 3, "two workers that compute, one"
+        assert script(browser, "return document.querySelectorAll('.curves svg').length") == 5
+        browser.save_screenshot(str(tmp_path / "page.png"))
+        browser.find_element(By.CSS_SELECTOR, "a.cell").send_keys(Keys.ARROW_RIGHT)
+        at = "return [...document.querySelectorAll('a.cell')].indexOf(document.activeElement)"
+        assert script(browser, at) == 1
+        script(
+            browser,
+            "document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowDown', bubbles: true}))",
+        )
+        assert script(browser, at) == 11, "the box below"
+        script(browser, "document.activeElement.click()")
+        wait(lambda: "committed" in text(browser, "#unit"), 20, lambda: text(browser))
+        assert script(browser, "return document.documentElement.scrollWidth") == width
+        messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]  # type: ignore[no-untyped-call]
+        asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+        assert [url for url in asked if not url.startswith(page)] == [], "something from elsewhere"
+        assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    with Rig(tmp_path / "rig") as started:
+        yield started
+
+
+def test_a_run_is_watched_rerun_and_cancelled_from_the_page(
+    rig: Rig, browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    rig.start("redis")
+    plan = rig.submit(write_batch(tmp_path / "batch", mixes=2, rows=12, test_rows=5, epochs=2))
+    first, second = plan.adapters
+    examples = rig.storage.home.input(first.input)
+    sound = examples.read_bytes()
+    examples.write_bytes(b"{}\n")  # found out by the worker, and failed for good
+    environment = {name: rig.environment[name] for name in ("NONET_HOME", "NONET_LEASE_SECONDS")}
+    screen(browser, "light", 1200)
+    with serving(tmp_path / "page.log", **environment, **LOGIN) as page:
+        run = f"{page}/runs/{plan.run}"
+        browser.get(run)
+        log_in(browser, "guess")
+        wait(lambda: "not a user with this password" in text(browser), 20)
+        log_in(browser, "let me in")
+        wait(lambda: browser.current_url == run, 20, lambda: text(browser))
+        script(browser, "window.same = true")
+        rig.start("scheduler", "cpu", "w0")
+        try_rerun(rig, browser, plan, lambda: examples.write_bytes(sound))
+        assert script(browser, "return window.same") is None, "a pressed button loads the page"
+        script(browser, "window.same = true")
+        wait(lambda: ", loss " in text(browser, "#grid"), 120, rig.tails)
+        assert script(browser, "return window.same") is True, "the grid moves without a reload"
+        browser.save_screenshot(str(tmp_path / "training.png"))
+        wait(lambda: len(rig.attempts.history(first.key)) == 2, 120, rig.tails)
+        browser.find_element(By.CSS_SELECTOR, "#cancel summary").send_keys(Keys.ENTER)
+        browser.find_element(By.CSS_SELECTOR, "#cancel button").send_keys(Keys.ENTER)
+        wait(lambda: "Cancelled: workers stop" in text(browser), 20, lambda: text(browser))
+    assert rig.phase(plan) is Phase.CANCELLED
+    rig.wait(lambda: rig.attempts.history(first.key)[-1].outcome is not None, 30, "the end of the attempt", pause=0.1)
+    assert rig.attempts.history(first.key)[-1].outcome is Outcome.CANCELLED
+    assert rig.state(plan).adapters[1].state is UnitState.COMMITTED
+    assert len(rig.attempts.history(second.key)) == 1
+
+
+def try_rerun(rig: Rig, browser: webdriver.Chrome, plan: Plan, mend: Callable[[], object]) -> None:
+    """See the failure come, read it, mend it, and press the button by keyboard."""
+    name = plan.adapters[0].name
+    wait(lambda: name in text(browser, "#failures") and "bad_input" in text(browser, "#failures"), 60, rig.tails)
+    assert script(browser, "return window.same") is True, "it came without a reload"
+    browser.find_element(By.CSS_SELECTOR, "#failures a").send_keys(Keys.ENTER)
+    wait(lambda: "failed, bad_input" in text(browser, "#unit"), 20, lambda: text(browser))
+    link = browser.find_element(By.CSS_SELECTOR, "#unit a[href*='/task/']").get_attribute("href")
+    assert link == f"http://127.0.0.1:5555/task/{rig.attempts.history(plan.adapters[0].key)[0].task}"
+    mend()
+    browser.find_element(By.ID, "rerun").send_keys(Keys.ENTER)
+    wait(lambda: "1 to be tried again" in text(browser), 20, lambda: text(browser))
