@@ -133,7 +133,7 @@ def functions() -> Any:
     class Norm(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, x: Any, weight: Any, epsilon: float) -> Any:
-            rows = x.reshape(-1, x.shape[-1])
+            rows = x.reshape(-1, x.shape[-1]).contiguous()
             y, inverse = norm(rows, weight, epsilon)
             ctx.save_for_backward(rows, weight, inverse)
             return y.view(x.shape)
@@ -141,7 +141,7 @@ def functions() -> Any:
         @staticmethod
         def backward(ctx: Any, gradient: Any) -> tuple[Any, None, None]:
             rows, weight, inverse = ctx.saved_tensors
-            dx = norm_gradient(gradient.reshape(rows.shape), rows, weight, inverse)
+            dx = norm_gradient(gradient.reshape(rows.shape).contiguous(), rows, weight, inverse)
             return dx.view(gradient.shape), None, None
 
     class Gated(torch.autograd.Function):

@@ -294,7 +294,7 @@ class Route:
         if x[..., 0].numel() != self.length:
             raise ValueError(f"the input has {x[..., 0].numel()} tokens, its spans cover {self.length}")
         if x.dtype not in self._selects:
-            table = torch.diag(torch.tensor(scales, dtype=x.dtype)).repeat_interleave(rank, dim=1).to(x.device)
+            table = torch.diag(torch.tensor(scales)).repeat_interleave(rank, dim=1).to(x.device, x.dtype)
             lengths = torch.tensor([span.length for span in self.spans])
             slots = torch.tensor([span.slot for span in self.spans]).repeat_interleave(lengths)
             self._selects[x.dtype] = table[slots.to(x.device)]

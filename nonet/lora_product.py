@@ -52,7 +52,7 @@ def _wide(one: Any, other: Any) -> Any:
     if one.is_cuda and one.element_size() == 2:
         try:
             return torch.mm(one, other, out_dtype=torch.float32)
-        except (TypeError, NotImplementedError):
+        except (TypeError, RuntimeError):
             pass  # torch before 2.8
     product = one @ other
     return product if product.element_size() >= 4 else product.float()

@@ -58,13 +58,27 @@ def write_base(out: Path, shape: Shape, seed: int) -> None:
         save_file({key: tensor.contiguous().cpu() for key, tensor in tensors.items()}, out / name, {"format": "pt"})
         files |= dict.fromkeys(tensors, name)
     (out / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": files}), "utf-8")
-    config = json.loads((DEMO / "config.json").read_text("utf-8"))
-    config |= {**asdict(shape), "tie_word_embeddings": False, "rope_theta": 1000000.0, "max_position_embeddings": 32768}
-    config["quantization_config"] |= {"group_size": GROUP}
+    config = base_config(shape)
     (out / "config.json").write_text(json.dumps(config, indent=1), "utf-8")
     (out / "quantize_config.json").write_text(json.dumps(config["quantization_config"], indent=1), "utf-8")
     for file in TOKENIZER_FILES:
         shutil.copy(DEMO / file, out)
+
+
+def base_config(shape: Shape) -> dict[str, Any]:
+    """The config.json of a base of this shape."""
+    config: dict[str, Any] = json.loads((DEMO / "config.json").read_text("utf-8"))
+    config |= {**asdict(shape), "tie_word_embeddings": False, "rope_theta": 1000000.0, "max_position_embeddings": 32768}
+    config["quantization_config"] |= {"group_size": GROUP}
+    return config
+
+
+def base_tensors(shape: Shape, seed: int, device: str) -> Iterator[tuple[str, Any]]:
+    """(name, tensor) of everything in the base, drawn on `device` one layer after the other; no files."""
+    import torch
+
+    for _, tensors in _files(shape, torch.Generator(device).manual_seed(seed), device):
+        yield from tensors.items()
 
 
 def _files(shape: Shape, generator: Any, device: str) -> Iterator[tuple[str, dict[str, Any]]]:
