@@ -14,9 +14,9 @@ ended by another's failure:
   of separate training), with activations recomputed and without.
 
 Seconds on a CPU are those that the process computed, one thread unless `--threads` says otherwise: others may use the
-machine, too. A step is measured with few layers and with more, and told for all of them (`--fit`): time is linear in layers. Of the
-matrix peak, measured in the same run, only the base's own products count, forward and gradient of the input, of real
-tokens: not what is computed again, not attention, not LoRA.
+machine, too. A step is measured with few layers and with more (`--points`), and told for all of them (`--fit`): time is
+linear in layers. Of the matrix peak, measured in the same run, only the base's own products count, forward and gradient
+of the input, of real tokens: not what is computed again, not attention, not LoRA.
 """
 
 from __future__ import annotations
