@@ -6,10 +6,10 @@ question is in the problems or among what was left out.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from nonet.defect import Defect, DefectsError, shown
@@ -83,9 +83,9 @@ def converted(table: Table, shape: Shape) -> Conversion:
     left += bare
     labelled = any(not is_missing(found.answer) for found in asked)
     kind = _kind(table, shape, asked) if labelled else None
-    problems, refused, made = _problems(table, asked, kind)
+    problems, refused, made = _problems(asked, kind)
     if made:
-        notes.append(f"{made} ids were missing, repeated or not plain names, and are made from the file's name")
+        notes.append(f"{made} ids were missing, repeated or not plain names, and are made from the stems")
     left = _in_order([*left, *refused])
     if not problems:
         first = f"{left[0].place}: {left[0].reason}" if left else ""
@@ -169,9 +169,7 @@ def _kind(table: Table, shape: Shape, asked: Sequence[_Asked]) -> AnswerKind:
         raise DefectsError([Defect(table.file, "the answers", "", str(error), _REMEDY)]) from error
 
 
-def _problems(
-    table: Table, asked: Sequence[_Asked], kind: AnswerKind | None
-) -> tuple[tuple[Problem, ...], list[LeftOut], int]:
+def _problems(asked: Sequence[_Asked], kind: AnswerKind | None) -> tuple[tuple[Problem, ...], list[LeftOut], int]:
     """(problems, what was refused, how many ids had to be made)."""
     groups: dict[str, list[tuple[_Asked, dict[str, Any]]]] = {}
     refused: list[LeftOut] = []
@@ -194,7 +192,7 @@ def _problems(
     problems, made = [], 0
     for group in groups.values():
         first_asked = group[0][0]
-        name, own = _id(table, first_asked, ids)
+        name, own = _id(first_asked, ids)
         made += not own
         ids[name] = None
         row = {"id": name, "problem": first_asked.stem, "questions": [entry for _, entry in group]}
@@ -223,14 +221,12 @@ def _entry(found: _Asked, kind: AnswerKind | None) -> dict[str, Any] | LeftOut:
     return entry
 
 
-def _id(table: Table, found: _Asked, taken: Mapping[str, None]) -> tuple[str, bool]:
-    """(the id of a problem, whether the row itself has it)."""
+def _id(found: _Asked, taken: Mapping[str, None]) -> tuple[str, bool]:
+    """(the id of a problem, whether the row itself has it); one that is made depends on the stem alone, so that a test
+    and its answers, converted from two files, fit together."""
     own = str(found.own_id) if isinstance(found.own_id, str | int) else ""
     if is_plain_id(own) and own not in taken:
         return own, True
-    stem = re.sub(r"[^\w.-]+", "-", Path(table.file).stem).strip("-.") or "row"
-    number = int(re.findall(r"\d+", found.place)[0])
-    name = f"{stem}-{number:05d}"
-    while name in taken:
-        name += "-2"
-    return name, False
+    digest = hashlib.sha256(str(found.stem).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    names = (digest if not at else f"{digest}-{at + 1}" for at in range(len(taken) + 1))
+    return next(name for name in names if name not in taken), False

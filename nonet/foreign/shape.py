@@ -96,9 +96,9 @@ def shape_of(table: Table, name: str = AUTO) -> Shape:
     if name != AUTO:
         return _widened(known[name], table)
     found = [shape for shape in SHAPES if shape.fits(table)]
+    if _has_stem(table):  # a shape without one would lose it
+        found = [shape for shape in found if shape.stem or not shape.options or _widened(shape, table).stem]
     told = [shape for shape in found if shape.name != "plain"]
-    if "plain" in {shape.name for shape in found} and not told and _has_stem(table):
-        found = []
     if len(told or found) == 1:
         return _widened((told or found)[0], table)
     seen = f"its rows have {', '.join(table.columns)}"
@@ -108,7 +108,7 @@ def shape_of(table: Table, name: str = AUTO) -> Shape:
 
 
 def _has_stem(table: Table) -> bool:
-    """Whether another column may be the stem: then `plain` would lose it."""
+    """Whether a column may be the stem by its name."""
     stems = {"passage", "context", "text", "problem", "stem", "article", "premise", "background", "paragraph"}
     return any(column.lower() in stems for column in table.columns)
 

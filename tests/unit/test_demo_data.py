@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from data.make_demo import TEST, WRONG, build_files, draw_problems
+from data.make_examples import FILES, build_table
 from data.puzzles import FAMILIES, Choice
 from data.puzzles.puzzle import LETTERS
 
@@ -146,3 +147,8 @@ def test_letters_are_balanced() -> None:
         right = Counter(choice.answer for _, choice in sampled(None) if len(choice.options) == count)
         total = sum(right.values())
         assert all(abs(right[letter] / total - 1 / count) < 0.04 for letter in LETTERS[:count])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_examples_are_the_demos_rows_as_tables(name: str) -> None:
+    assert (DEMO.parent / "examples" / name).read_text("utf-8") == build_table(*FILES[name])
