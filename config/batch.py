@@ -62,6 +62,7 @@ class Base:
     inference: InferenceSpec
     train_stack: str | None = None
     dtype: str | None = None
+    trainer: Literal["peft", "joint"] = "peft"
 
     @property
     def key(self) -> str:
@@ -183,11 +184,11 @@ def _overlaid(shared: Section, own: AnsweringEntry | TrainingEntry) -> Section:
 def _base(name: str, entry: BaseEntry, training: TrainingEntry, inference: InferenceEntry, check: Check) -> Base:
     model, local = check.base_model(entry.model)
     recipe, spec = _recipe(training), _inference(inference)
-    return Base(name, model, entry.revision, local, recipe, spec, training.stack, entry.dtype)
+    return Base(name, model, entry.revision, local, recipe, spec, training.stack, entry.dtype, training.trainer)
 
 
 def _recipe(entry: TrainingEntry) -> Recipe:
-    values: dict[str, Any] = entry.model_dump(exclude={"stack"})
+    values: dict[str, Any] = entry.model_dump(exclude={"stack", "trainer"})
     floats = {name: float(values[name]) for name in ("dropout", "learning_rate")}
     return Recipe(**{**values, **floats, "targets": tuple(entry.targets)})
 

@@ -142,6 +142,14 @@ class TrainingEntry(Entry):
     seed: Seed = Field(_DEFAULTS.seed, description="initial weights, dropout and the order of the questions")
     checkpoint_every: int = Field(_DEFAULTS.checkpoint_every, ge=1, description="steps between two checkpoints")
     stack: Name | None = Field(None, description="stack that trains; null: the one that a worker is set to")
+    trainer: Literal["peft", "joint"] = Field(
+        "peft",
+        description="peft: one adapter after the other; joint: the adapters of a base at once, the same adapters",
+    )
+    grouped: bool = Field(
+        _DEFAULTS.grouped,
+        description="true: a step takes batch_size stems with all their questions, not questions; makes other adapters",
+    )
 
 
 class AnsweringEntry(Entry):

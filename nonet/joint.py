@@ -10,12 +10,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from nonet.checkpoint import Losses, latest_checkpoint, remove_leftovers
 from nonet.joint_step import Turn, backward
-from nonet.lora import LoraBank, LoraShape, fresh_weights
+from nonet.lora import LoraBank, LoraShape, Span, fresh_weights
 from nonet.training import (
     CLIP,
     Course,
@@ -35,31 +36,47 @@ BUDGET = 4096
 
 
 @dataclass(frozen=True, slots=True)
+class Learned:
+    """An adapter that is done: its `weights` by peft's file names; in a block of `worn(tokens)` the base, which is in
+    evaluation mode, answers inputs of so many tokens with it, outside of one without any.
+    """
+
+    weights: Mapping[str, Any]
+    worn: Callable[[int], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True)
 class JointWatch:
     """What a joint training tells and asks; the first argument is the number of the course.
 
     `step(number, step, steps, losses, seconds_left)` after each step, `saved(number, step)`, `resumed(number, step)`;
-    `done(number, trained, weights)` as soon as an adapter is done, its weights by peft's file names; `failed(number,
-    error)` where one diverged, while the others go on; `stop()`, True when all are to write a checkpoint and end.
+    `done(number, trained, learned)` as soon as an adapter is done; `failed(number, error)` where one diverged, while
+    the others go on; `stop()`, True when all are to write a checkpoint and end.
     """
 
     step: Callable[[int, int, int, Losses, float], None]
     saved: Callable[[int, int], None]
     resumed: Callable[[int, int], None]
-    done: Callable[[int, Trained, Mapping[str, Any]], None]
+    done: Callable[[int, Trained, Learned], None]
     failed: Callable[[int, ArithmeticError], None]
     stop: Callable[[], bool]
 
 
 def train_jointly(
-    model: Any, courses: Sequence[Course], watch: JointWatch, *, slots: int | None = None, budget: int = BUDGET
+    model: Any,
+    courses: Sequence[Course],
+    watch: JointWatch,
+    *,
+    slots: int | None = None,
+    budget: int = BUDGET,
+    together: bool | None = None,
 ) -> tuple[Trained | None, ...]:
     """Train an adapter for each of `courses` over `model`, `slots` of them at a time (None: all), each from the newest
     sound checkpoint of its course; returns how each ended, None where it failed.
 
     `model` is the base, frozen and without adapters, and is so again afterwards. At most `budget` tokens are computed
-    at once: it bounds memory, and changes nothing but roundings. Raises ValueError for courses whose adapters have not
-    one shape, or a base without their targets.
+    at once: it bounds memory, and changes nothing but roundings; nor does `together` (see nonet.joint_step). Raises
+    ValueError for courses whose adapters have not one shape, or a base without their targets.
     """
     if not courses:
         return ()
@@ -71,16 +88,19 @@ def train_jointly(
     ended: list[Trained | None] = [None] * len(courses)
     waiting = deque(enumerate(courses))
     seated: dict[int, _Pupil] = {}
-    with bank.worn():
+    with bank.worn(), _mode(model, training=True):
         while (seated or waiting) and not watch.stop():
             for slot in range(bank.slots):
                 if slot not in seated and waiting:
                     seated[slot] = _Pupil.begin(bank, slot, *waiting.popleft(), watch)
-            for pupil in _step(model, bank, list(seated.values()), watch, budget):
+            pupils = list(seated.values())
+            losses = backward(model, bank, [pupil.turn(bank) for pupil in pupils], budget, together)
+            for pupil in _advance(bank, pupils, losses, watch):
                 del seated[pupil.slot]
                 if pupil.done:
                     ended[pupil.number] = pupil.ended()
-                    watch.done(pupil.number, pupil.ended(), bank.weights(pupil.slot))
+                    with _mode(model, training=False):
+                        watch.done(pupil.number, pupil.ended(), _learned(bank, pupil.slot))
     for pupil in seated.values():
         pupil.save(watch)
         ended[pupil.number] = pupil.ended()
@@ -185,9 +205,23 @@ class _Pupil:
         return Trained(self.step, tuple(self.losses), drained, self.resumed_from, time.monotonic() - self.started)
 
 
-def _step(model: Any, bank: LoraBank, pupils: Sequence[_Pupil], watch: JointWatch, budget: int) -> list[_Pupil]:
-    """One step of all pupils; returns those who leave: who are done, and who diverged in it."""
-    losses = backward(model, bank, [pupil.turn(bank) for pupil in pupils], budget)
+@contextmanager
+def _mode(model: Any, *, training: bool) -> Iterator[None]:
+    """The model in training or in evaluation mode for this block, and in the other one after it."""
+    model.train(training)
+    try:
+        yield
+    finally:
+        model.train(not training)
+
+
+def _learned(bank: LoraBank, slot: int) -> Learned:
+    bank.end_dropout(slot)
+    return Learned(bank.weights(slot), lambda tokens: bank.routed([Span(slot, 0, tokens)]))
+
+
+def _advance(bank: LoraBank, pupils: Sequence[_Pupil], losses: Sequence[float], watch: JointWatch) -> list[_Pupil]:
+    """A step of every optimizer; returns those who leave: who are done, and who diverged."""
     leaving = []
     for pupil, loss in zip(pupils, losses, strict=True):
         try:

@@ -3,6 +3,10 @@
 Knows lessons, trees and a worn bank; no optimizer, no schedule. The losses are summed over the adapters, and every
 token's path leads through one adapter only, so that no gradient holds anything of another's. Lessons of one stem that
 an adapter has in one step are branches of one tree: the stem is computed once for all of them.
+
+On a GPU the adapters' tokens go through the base together, in rows of one width, which makes small steps as fast as
+large ones; on a CPU each adapter's go by themselves, since more rows at once gain little there (docs/performance.md).
+So what an adapter becomes depends on its company by roundings on a GPU, and not at all on a CPU.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from itertools import accumulate, groupby
 from typing import Any
 
 from nonet.lora import LoraBank, Span
-from nonet.training import Lesson, vocabulary_logits, wide
+from nonet.training import Lesson, hidden_states, vocabulary_logits, wide
 from nonet.tree import STEM, Pack, Tree, packs, tree_of
 from nonet.tree_forward import answer_states, inputs_of
 
@@ -29,29 +33,49 @@ class Turn:
     grouped: bool = False
 
 
-def backward(model: Any, bank: LoraBank, turns: Sequence[Turn], budget: int) -> list[float]:
+def backward(
+    model: Any, bank: LoraBank, turns: Sequence[Turn], budget: int, together: bool | None = None
+) -> list[float]:
     """The loss of each turn, the mean cross-entropy of its reply tokens; adds its gradient to that of its slot.
 
     `bank` is worn by `model`. At most `budget` tokens, with padding, go through the base at once, or one prompt where
-    it is longer; so much memory is needed, whatever the turns come to.
+    it is longer; so much memory is needed, whatever the turns come to. `together` says whether tokens of several
+    adapters go through it at once (None: on a GPU).
     """
+    if together if together is not None else bank.device.type != "cpu":
+        return _backward(model, bank, turns, budget)
+    return [loss for turn in turns for loss in _backward(model, bank, [turn], budget)]
+
+
+def _backward(model: Any, bank: LoraBank, turns: Sequence[Turn], budget: int) -> list[float]:
     import torch
     from torch.nn.functional import cross_entropy
 
     laid = _Laid.of(turns, bank.shape.dropout > 0)
-    first = next(parameter for parameter in model.parameters() if parameter.is_floating_point())
-    losses = torch.zeros(len(turns), device=bank.device, dtype=torch.promote_types(first.dtype, torch.float32))
+    losses = wide(torch.zeros(len(turns), device=bank.device, dtype=model.dtype))
     for pack in packs(laid.trees, budget, [turns[turn].slot for turn in laid.turn_of]):
-        inputs = inputs_of(pack, bank.device, first.dtype)
         targets, whose, weights = zip(*laid.answers(pack), strict=True)
         with bank.routed(tuple(_spans(pack, laid, bank))):
-            logits = vocabulary_logits(model, answer_states(model, inputs))
+            logits = vocabulary_logits(model, _states(model, pack, bank.device))
             each = cross_entropy(wide(logits), torch.tensor(targets, device=bank.device), reduction="none")
             each = each * torch.tensor(weights, device=bank.device, dtype=each.dtype)
             each.sum().backward()
         losses.index_add_(0, torch.tensor(whose, device=bank.device), each.detach())
     found: list[float] = losses.tolist()
     return found
+
+
+def _states(model: Any, pack: Pack, device: Any) -> Any:
+    """Hidden states at the answer places. Where every row is one prompt, the ordinary causal mask says all there is:
+    padding follows, and nobody sees it.
+    """
+    import torch
+
+    rows = {piece.row for piece in pack.laid}
+    if len(rows) < len(pack.laid) or any(len(piece.branches) > 1 for piece in pack.laid):
+        return answer_states(model, inputs_of(pack, device, model.dtype))
+    hidden = hidden_states(model, torch.tensor(pack.ids, device=device))
+    return hidden[[place.row for place in pack.places], [place.column for place in pack.places]]
 
 
 @dataclass(frozen=True, slots=True)

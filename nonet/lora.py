@@ -198,6 +198,10 @@ class LoraBank:
         for stacked in self._stacked.values():
             stacked.grad = None
 
+    def end_dropout(self, slot: int) -> None:
+        """From now on the adapter in `slot` computes as it does when it answers."""
+        self._dropouts[slot] = None
+
     def seed_dropout(self, slot: int, seed: int) -> None:
         """From now on the masks of the adapter in `slot` are those that torch draws after `torch.manual_seed(seed)`,
         one module after the other, whatever other slots draw; a module that is computed again meets its mask again.

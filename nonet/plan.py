@@ -19,6 +19,8 @@ ADAPTERS = "adapters"
 """Storage scope of adapters."""
 GOLD = "gold"
 """Name, in `Plan.inputs`, of the validation rows with their answers."""
+PEFT, JOINT = "peft", "joint"
+"""Trainers: one adapter after the other, or all of a message at once."""
 VOTES = "votes"
 """Storage scope of votes."""
 
@@ -61,7 +63,10 @@ class Stacks:
 
 @dataclass(frozen=True, slots=True)
 class PlannedBase:
-    """One base of a run, and how adapters are trained over it and asked; `name` is "" where the batch has no name."""
+    """One base of a run, and how adapters are trained over it and asked; `name` is "" where the batch has no name.
+
+    The `trainer`, like stacks, is in no key: an adapter is the same whichever made it (docs/reliability.md).
+    """
 
     name: str
     model: BaseModel
@@ -70,6 +75,7 @@ class PlannedBase:
     inference: Mapping[str, Any]
     stacks: Stacks = field(default_factory=Stacks)
     dtype: str | None = None
+    trainer: str = PEFT
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +229,7 @@ class Plan:
         return (s for s in self.shards if s.set is questions)
 
     def to_json(self) -> bytes:
-        return json.dumps(asdict(self), ensure_ascii=False, indent=1).encode() + b"\n"
+        return json.dumps(_record(self), ensure_ascii=False, indent=1).encode() + b"\n"
 
 
 def _in_cell_keys(setting: str, value: Any) -> bool:
@@ -251,10 +257,19 @@ def adapter_name(mix: str, base: str, bases: int) -> str:
     return mix if bases == 1 else f"{mix}@{base}"
 
 
+def _record(plan: Plan) -> dict[str, Any]:
+    """The plan as JSON has it. The trainer is left out where it is peft, as before there was another."""
+    record = asdict(plan)
+    for base in record["bases"]:
+        if base["trainer"] == PEFT:
+            del base["trainer"]
+    return record
+
+
 def named(plan: Plan) -> Plan:
     """`plan` with its run id: the batch's name and a digest of all that it will make, so that resubmitting the same
-    batch is the same run. Stacks are in it: with another stack, what is not made yet is to be made by that one."""
-    content = asdict(replace(plan, run=""))
+    batch is the same run. Stacks and trainer are in it: with another, what is not made yet is to be made by that."""
+    content = _record(replace(plan, run=""))
     for base in content["bases"]:
         base["model"] = base["model"]["digest"]
     return replace(plan, run=f"{plan.name}-{digest(canonical(content))[:8]}")

@@ -17,11 +17,11 @@ import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from config.queues import sent_name
+from config.queues import Queue, sent_name
 from config.settings import Settings
 from nonet.attempt import Attempts, ErrorClass, Outcome
 from nonet.heartbeat import beat
-from nonet.plan import Plan
+from nonet.plan import PEFT, Plan
 from nonet.plans import Plans
 from nonet.storage import Storage
 from scheduler.dispatch import dispatch
@@ -31,6 +31,7 @@ from scheduler.reconcile import Message, reconcile
 from scheduler.rest import Rests
 from scheduler.state import Phase, StateReader
 from scheduler.tidy import tidying
+from tasks.announcement import announced
 from tasks.app import make_app
 from tasks.context import connect
 from tasks.lease import EXPIRED
@@ -95,7 +96,7 @@ class Scheduler:
             with suppress(OSError, KeyError):  # at the next tick, then: nothing waits for it
                 self._notifier.tell(state)
         resting = self._rests.resting(state.units, time.monotonic())
-        decision = reconcile(state, self._in_flight.waiting(), self._settings.window, resting)
+        decision = reconcile(state, self._in_flight.waiting(), self._settings.window, resting, self._trainers(plan))
         lost = () if decision.lost and self._in_flight.settling() else decision.lost  # Redis may have died since
         for key, epoch in lost:
             if self._attempts.end(key, epoch, Outcome.LOST, ErrorClass.WORKER_LOST, EXPIRED):
@@ -105,6 +106,12 @@ class Scheduler:
         if lost:
             sent += self._reconcile(plan)
         return sent
+
+    def _trainers(self, plan: Plan) -> int:
+        """Workers that train, as they have announced themselves; it says how to share work out, and no more."""
+        if all(base.trainer == PEFT for base in plan.bases):
+            return 1
+        return sum(Queue.TRAIN in worker.queues for worker in announced(self._client))
 
     def _tidy(self) -> None:
         """Remove leftovers for TIDY_SECONDS; where storage does not let that happen now, not at all: nothing waits

@@ -84,6 +84,7 @@ def _base(base: Base, model: BaseModel, engine: str) -> PlannedBase:
         inference=_json({k: v for k, v in asdict(base.inference).items() if k not in ("engine", "stack")}),
         stacks=Stacks(base.train_stack, base.inference.stack),
         dtype=base.dtype,
+        trainer=base.trainer,
     )
 
 
@@ -102,12 +103,16 @@ def _adapter(
         input=examples,
         uses=uses,
         questions=count,
-        steps=Recipe.from_json(base.recipe).steps(count),
+        steps=_steps(Recipe.from_json(base.recipe), draw),
         leaked=len(draw.leaked),
         sample=draw.mix.sample,
         seed=draw.mix.seed,
         base=base.name,
     )
+
+
+def _steps(recipe: Recipe, draw: MixDraw) -> int:
+    return recipe.steps(len({e.stem for e in draw.examples}) if recipe.grouped else len(draw.examples))
 
 
 def _refuse_twins(batch: Batch, plan: Plan) -> None:

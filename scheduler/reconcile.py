@@ -1,7 +1,8 @@
 """Reconciliation: from the state of a run to what must happen now. Pure: reads nothing, sends nothing.
 
-Adapters are enqueued one a message. Shards are enqueued with every adapter that is ready for them; while an
-adapter is still to come only a few shards are let ahead, so that most of them meet a full group of adapters.
+Adapters are enqueued one a message or, where they are trained jointly, those of a base in as many messages as there
+are workers for them. Shards are enqueued with every adapter that is ready for them; while an adapter is still to come
+only a few shards are let ahead, so that most of them meet a full group of adapters.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from itertools import compress, groupby, islice
 
 from config.queues import INFER_TASK, QUEUE_OF, TRAIN_TASK, VOTE_TASK, Queue
-from nonet.plan import Plan
+from nonet.plan import JOINT, Plan
 from scheduler.state import Phase, RunState, UnitState, UnitStatus
 
 AHEAD_OF_TRAINING = 2
@@ -44,14 +45,18 @@ class Decision:
 
 
 def reconcile(
-    state: RunState, waiting: Mapping[Queue, int], window: int, resting: Collection[str] = frozenset()
+    state: RunState,
+    waiting: Mapping[Queue, int],
+    window: int,
+    resting: Collection[str] = frozenset(),
+    trainers: int = 1,
 ) -> Decision:
     """Decide what the run of `state` needs, `waiting` messages being in the queues and `window` the most allowed; the
-    keys in `resting` are not enqueued now."""
+    keys in `resting` are not enqueued now. Adapters that are trained jointly are shared among `trainers` workers."""
     lost = tuple((u.key, u.lost) for u in state.units if u.lost is not None)
     if state.phase is not Phase.RUNNING:
         return Decision((), lost)
-    trainings = list(_trainings(state, resting))
+    trainings = list(_trainings(state, resting, max(1, trainers)))
     room = max(0, window - waiting[Queue.INFER])
     if any(u.state in _COMING for u in state.adapters):
         room = min(room, max(0, AHEAD_OF_TRAINING - waiting[Queue.INFER]))
@@ -61,11 +66,18 @@ def reconcile(
     return Decision(tuple(messages), lost)
 
 
-def _trainings(state: RunState, resting: Collection[str]) -> Iterator[Message]:
-    for unit, adapter in zip(state.adapters, state.plan.adapters, strict=True):
-        if unit.state is UnitState.READY and unit.key not in resting:
-            label = f"mix={adapter.name} questions={adapter.questions} steps={adapter.steps} run={state.plan.run}"
-            yield Message(TRAIN_TASK, state.plan.run, (unit.key,), label)
+def _trainings(state: RunState, resting: Collection[str], trainers: int) -> Iterator[Message]:
+    plan = state.plan
+    units = zip(state.adapters, plan.adapters, strict=True)
+    ready = [(unit, adapter) for unit, adapter in units if unit.state is UnitState.READY and unit.key not in resting]
+    for base in plan.bases:
+        of_base = {unit.key: adapter for unit, adapter in ready if adapter.base == base.name}
+        parts = trainers if base.trainer == JOINT else len(of_base)
+        for group in _groups([unit for unit, _ in ready if unit.key in of_base], parts):
+            adapters = [of_base[unit.key] for unit in group]
+            names, questions = ", ".join(a.name for a in adapters), sum(a.questions for a in adapters)
+            label = f"mix={names} questions={questions} steps={max(a.steps for a in adapters)} run={plan.run}"
+            yield Message(TRAIN_TASK, plan.run, tuple(unit.key for unit in group), label)
 
 
 def _shards(state: RunState, resting: Collection[str]) -> Iterator[Message]:
@@ -82,12 +94,16 @@ def _shards(state: RunState, resting: Collection[str]) -> Iterator[Message]:
                 yield Message(INFER_TASK, plan.run, tuple(u.key for u in group), label, shard.name)
 
 
-def _groups(units: Sequence[UnitStatus]) -> Iterator[list[UnitStatus]]:
-    """Units that may share a message: those without a limit together, the others by as many as each allows."""
+def _groups(units: Sequence[UnitStatus], parts: int = 1) -> Iterator[list[UnitStatus]]:
+    """Units that may share a message: those without a limit together, the others by as many as each allows; in at least
+    so many `parts` of about one size, as long as there are units for them."""
     for limit, alike in groupby(sorted(units, key=_limit), key=_limit):
         group = list(alike)
-        for start in range(0, len(group), limit):
-            yield group[start : start + limit]
+        count = max(-(-len(group) // limit), min(parts, len(group)))
+        size, larger = divmod(len(group), count)
+        for number in range(count):
+            start = number * size + min(number, larger)
+            yield group[start : start + size + (number < larger)]
 
 
 def _limit(unit: UnitStatus) -> int:

@@ -33,19 +33,22 @@ class Progress:
         self._unheard_until = 0.0
 
     def report(self, event: Mapping[str, Any]) -> None:
-        """Pass on a `progress` event of the compute process."""
+        """Pass on a `progress` event of the compute process. Where it says how `adapters` stand, each key has its own;
+        the event itself is of all of them.
+        """
         now = time.monotonic()
         rates = self._pace.rates(event, now)
         if now - self._last < 1.0:
             return
         self._last = now
-        record = {k: v for k, v in event.items() if k not in ("event", "id")} | rates
+        record = {k: v for k, v in event.items() if k not in ("event", "id", "adapters")} | rates
+        apart = event.get("adapters", {})
         home = self._context.home
         if now - self._written >= home.store.look_seconds:
             self._written = now
             with suppress(OSError):
                 for key in self._keys:
-                    home.store.replace(home.progress(key), json.dumps(record).encode())
+                    home.store.replace(home.progress(key), json.dumps(record | apart.get(key, {})).encode())
         if now >= self._unheard_until:
             self._tell(describe(record))
 

@@ -147,8 +147,11 @@ class ComputeSupervisor:
 
     def _tell(self, kind: str, event: Event) -> None:
         """A line for an event that a person may want to know of; of progress, one in PROGRESS_SECONDS."""
+        whose = f"adapter {event['adapter'][:12]}: " if "adapter" in event else ""
         if kind in ("checkpoint", "resumed"):
-            self._write_log(f"{kind} at step {event.get('step')}")
+            self._write_log(f"{whose}{kind} at step {event.get('step')}")
+        elif kind == "trained":
+            self._write_log(f"{whose}{json.dumps(event['result'])}")
         elif kind == "ballots":
             self._write_log(f"{len(event['ballots'])} ballots of adapter {event['adapter'][:12]}")
         elif kind == "progress" and time.monotonic() - self._told >= PROGRESS_SECONDS:

@@ -8,10 +8,10 @@ import traceback
 from typing import Any
 
 from nonet.attempt import ErrorClass
-from nonet.compute import infer, train
+from nonet.compute import infer, train, train_jointly
 from nonet.compute.channel import Channel, take_pipes
 from nonet.compute.failure import error_class, message
-from nonet.compute.orders import InferOrder, OrderError, TrainOrder, read_order
+from nonet.compute.orders import InferOrder, JointOrder, Order, OrderError, TrainOrder, read_order
 from nonet.compute.peak import reset_peak
 from nonet.compute.telling import DrainedError, Telling
 from nonet.compute.warm import Warm
@@ -58,15 +58,17 @@ def serve(line: str, warm: Warm, channel: Channel) -> None:
         channel.emit("error", order, error_class=kind, error=message(error), traceback=text)
 
 
-def _carry_out(order: TrainOrder | InferOrder, warm: Warm, telling: Telling) -> dict[str, Any]:
+def _carry_out(order: Order, warm: Warm, telling: Telling) -> dict[str, Any]:
     _use_threads(order)
     reset_peak()
     if isinstance(order, TrainOrder):
         return train.carry_out(order, warm, telling)
+    if isinstance(order, JointOrder):
+        return train_jointly.carry_out(order, warm, telling)
     return infer.carry_out(order, warm, telling)
 
 
-def _use_threads(order: TrainOrder | InferOrder) -> None:
+def _use_threads(order: Order) -> None:
     """Let torch use the order's number of threads; None leaves it its own choice."""
     if order.threads is None or (isinstance(order, InferOrder) and order.engine == "vllm"):
         return

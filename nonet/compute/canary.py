@@ -5,7 +5,9 @@ Knows models and engines; the record and the rule are in `nonet.canary`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 from nonet.canary import DIGITS, QUESTIONS, Canary, Probe, ignored, read_canary
@@ -19,29 +21,40 @@ from nonet.training import Lesson, hidden_states, vocabulary_logits
 REMEDY = "None of its answers was kept. Answer with the other engine (inference: engine), or train the adapter again"
 
 
-def recorded(
-    wrapped: Any, examples: Sequence[Example], lessons: Sequence[Lesson], prompt: Prompt, tokenizer: Any, device: str
-) -> Canary:
-    """The canary of the adapter that a model is wearing: the shortest of its lessons, the earlier of equals."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A `model` in evaluation mode that answers without an adapter in a block of `bare`, and with it in one of `worn`,
+    which is told the number of tokens.
+    """
+
+    model: Any
+    prompt: Prompt
+    tokenizer: Any
+    bare: Callable[[], AbstractContextManager[Any]]
+    worn: Callable[[int], AbstractContextManager[Any]]
+
+
+def recorded(asked: Asked, examples: Sequence[Example], lessons: Sequence[Lesson]) -> Canary:
+    """The canary of an adapter: the shortest of its lessons, the earlier of equals."""
     chosen = sorted(range(len(lessons)), key=lambda at: (len(lessons[at].ids), at))[:QUESTIONS]
-    wrapped.eval()
     found = []
     for at in chosen:
         reply = lessons[at].reply  # ends with the letter, as a text also with the end of the turn
-        ids = (*lessons[at].ids, *reply[: -1 if prompt.answer == "letter" else -2])
+        ids = (*lessons[at].ids, *reply[: -1 if asked.prompt.answer == "letter" else -2])
         letters = LETTERS[: len(examples[at].options)]
-        tokens = letter_ids(tokenizer, letters)
-        with wrapped.disable_adapter():
-            base = _answer(wrapped, ids, tokens, device)
-        found.append(Probe(ids, letters, tokens, base, _answer(wrapped, ids, tokens, device)))
+        tokens = letter_ids(asked.tokenizer, letters)
+        with asked.bare():
+            base = _answer(asked.model, ids, tokens)
+        with asked.worn(len(ids)):
+            found.append(Probe(ids, letters, tokens, base, _answer(asked.model, ids, tokens)))
     return tuple(found)
 
 
-def _answer(model: Any, ids: Sequence[int], tokens: Sequence[int], device: str) -> tuple[float, ...]:
+def _answer(model: Any, ids: Sequence[int], tokens: Sequence[int]) -> tuple[float, ...]:
     import torch
 
     with torch.inference_mode():
-        hidden = hidden_states(model, torch.tensor([list(ids)], device=device))[:, -1]
+        hidden = hidden_states(model, torch.tensor([list(ids)], device=model.device))[:, -1]
         logprobs = vocabulary_logits(model, hidden)[0].float()[list(tokens)].log_softmax(0)
     return tuple(round(value, DIGITS) for value in logprobs.tolist())
 

@@ -22,16 +22,38 @@ class OrderError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class AdapterOrder:
+    """An adapter to be trained on the file `examples`, into the empty folder `out`; `checkpoint` is a folder, too."""
+
+    name: str
+    examples: str
+    checkpoint: str
+    out: str
+
+
+@dataclass(frozen=True, slots=True)
 class TrainOrder:
-    """Train an adapter on the file `examples` over the base in `base`, into the empty folder `out`."""
+    """Train an `adapter` over the base in `base`."""
 
     id: str
     base: str
-    examples: str
+    adapter: AdapterOrder
     prompt: Prompt
     recipe: Recipe
-    checkpoint: str
-    out: str
+    threads: int | None
+    device: str
+    dtype: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JointOrder:
+    """Train `adapters` together over the base in `base`, all by one recipe; events name the adapter they are about."""
+
+    id: str
+    base: str
+    adapters: tuple[AdapterOrder, ...]
+    prompt: Prompt
+    recipe: Recipe
     threads: int | None
     device: str
     dtype: str | None = None
@@ -61,7 +83,10 @@ class InferOrder:
     dtype: str | None = None
 
 
-def read_order(line: str) -> TrainOrder | InferOrder:
+Order = TrainOrder | JointOrder | InferOrder
+
+
+def read_order(line: str) -> Order:
     """The order in a line; raises OrderError."""
     try:
         row = json.loads(line)
@@ -80,17 +105,26 @@ def read_order(line: str) -> TrainOrder | InferOrder:
         raise OrderError(order, f"order {order}: {error}") from None
 
 
-def _record(row: Mapping[str, Any]) -> TrainOrder | InferOrder:
+def _record(row: Mapping[str, Any]) -> Order:
     match row["op"]:
         case "train":
             return TrainOrder(
                 id=row["id"],
                 base=_text(row, "base"),
-                examples=_text(row, "examples"),
+                adapter=_adapter(row, row["id"]),
                 prompt=Prompt.from_json(row["prompt"]),
                 recipe=Recipe.from_json(row["recipe"]),
-                checkpoint=_text(row, "checkpoint"),
-                out=_text(row, "out"),
+                threads=_threads(row),
+                device=_text(row, "device"),
+                dtype=_dtype(row),
+            )
+        case "train_jointly":
+            return JointOrder(
+                id=row["id"],
+                base=_text(row, "base"),
+                adapters=tuple(_adapter(one, _text(one, "name")) for one in row["adapters"]),
+                prompt=Prompt.from_json(row["prompt"]),
+                recipe=Recipe.from_json(row["recipe"]),
                 threads=_threads(row),
                 device=_text(row, "device"),
                 dtype=_dtype(row),
@@ -115,7 +149,11 @@ def _record(row: Mapping[str, Any]) -> TrainOrder | InferOrder:
                 dtype=_dtype(row),
             )
         case op:
-            raise ValueError(f"op is train, infer or drain, not {op!r}")
+            raise ValueError(f"op is train, train_jointly, infer or drain, not {op!r}")
+
+
+def _adapter(row: Mapping[str, Any], name: str) -> AdapterOrder:
+    return AdapterOrder(name, _text(row, "examples"), _text(row, "checkpoint"), _text(row, "out"))
 
 
 def _text(row: Mapping[str, Any], name: str) -> str:

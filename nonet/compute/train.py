@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from nonet.atomic import replace_file
 from nonet.base import Form, base_identity
-from nonet.canary import CANARY, canary_bytes, effect
+from nonet.canary import CANARY, Canary, canary_bytes, effect
 from nonet.checkpoint import Losses
-from nonet.compute.canary import recorded
+from nonet.compute.canary import Asked, recorded
 from nonet.compute.failure import BadInputError, input_file
-from nonet.compute.orders import TrainOrder
+from nonet.compute.orders import AdapterOrder, JointOrder, TrainOrder
 from nonet.compute.peak import peak_memory
 from nonet.compute.telling import DrainedError, Telling
 from nonet.compute.warm import Warm
 from nonet.engines.adapter_files import CONFIG, WEIGHTS
 from nonet.mix import Example, read_examples
+from nonet.plan import PEFT
 from nonet.stack import linear_layers, unwrap, versions
 from nonet.tokens import prompt_ids, reply_ids
 from nonet.training import Course, Lesson, Trained, Watch, fresh_adapter, lessons_by_step, recompute_activations, train
@@ -31,12 +33,11 @@ AVERAGED = 20
 
 def carry_out(order: TrainOrder, warm: Warm, telling: Telling) -> dict[str, Any]:
     """Train; the result of the order's last event. Raises DrainedError, BadInputError, OSError, ..."""
-    examples = _examples(order)
-    steps = order.recipe.steps(len(examples))
+    examples = read_course(order.adapter)
+    steps = order.recipe.steps(len({e.stem for e in examples} if order.recipe.grouped else examples))
     telling.progress("loading", step=0, steps=steps, loss=None, seconds_left=None)
     base, _ = warm.base(order.base, order.device, order.dtype)
-    lessons, cut = _lessons(order, examples, base.tokenizer)
-    course = Course(lessons, order.recipe, Path(order.checkpoint), _identity(order, examples))
+    course, cut = course_of(order, order.adapter, examples, base.tokenizer)
     wrapped = fresh_adapter(base.model, order.recipe)
     if base.form is Form.PACKED and order.device != "cpu":
         recompute_activations(base.model)
@@ -45,14 +46,15 @@ def carry_out(order: TrainOrder, warm: Warm, telling: Telling) -> dict[str, Any]
         trained = train(wrapped, course, _watch(telling, tokens_by_step(course)))
         if trained.drained:
             raise DrainedError(trained.step)
-        canary = recorded(wrapped, examples, lessons, order.prompt, base.tokenizer, order.device)
-        replace_file(Path(order.out) / CANARY, canary_bytes(canary))
-        _write_adapter(wrapped, Path(order.out), trained.losses)
+        wrapped.eval()
+        asked = Asked(base.model, order.prompt, base.tokenizer, wrapped.disable_adapter, lambda _: nullcontext())
+        canary = recorded(asked, examples, course.lessons)
+        _write(wrapped, Path(order.adapter.out), trained.losses, canary)
     finally:
         unwrap(wrapped)
         base.model.gradient_checkpointing_disable()
         base.model.requires_grad_(False).eval()
-    return _result(course, trained, cut) | made_by | {"canary_effect": round(effect(canary), 4)}
+    return training_result(course, trained, cut, canary) | made_by | {"trainer": PEFT}
 
 
 def mean_loss(losses: Sequence[tuple[int, float, float]]) -> float:
@@ -61,15 +63,27 @@ def mean_loss(losses: Sequence[tuple[int, float, float]]) -> float:
     return sum(last) / len(last)
 
 
-def _examples(order: TrainOrder) -> tuple[Example, ...]:
-    examples = read_examples(Path(input_file(order.examples, "examples")))
+def read_course(adapter: AdapterOrder) -> tuple[Example, ...]:
+    """The examples of an adapter; raises BadInputError where there are none."""
+    examples = read_examples(Path(input_file(adapter.examples, "examples")))
     if not examples:
-        raise BadInputError(f"{order.examples}: no examples to train on")
+        raise BadInputError(f"{adapter.examples}: no examples to train on")
     return examples
 
 
-def _lessons(order: TrainOrder, examples: Sequence[Example], tokenizer: Any) -> tuple[tuple[Lesson, ...], int]:
-    """The examples in tokens, and how many had their stem cut; raises ValueError with the question's id."""
+def course_of(
+    order: TrainOrder | JointOrder, adapter: AdapterOrder, examples: Sequence[Example], tokenizer: Any
+) -> tuple[Course, int]:
+    """The examples in tokens, as a training; and how many had their stem cut. Raises BadInputError with the question's
+    id.
+    """
+    lessons, cut = _lessons(order, adapter, examples, tokenizer)
+    return Course(lessons, order.recipe, Path(adapter.checkpoint), _identity(order, examples)), cut
+
+
+def _lessons(
+    order: TrainOrder | JointOrder, adapter: AdapterOrder, examples: Sequence[Example], tokenizer: Any
+) -> tuple[tuple[Lesson, ...], int]:
     lessons, cut = [], 0
     for example in examples:
         try:
@@ -77,13 +91,13 @@ def _lessons(order: TrainOrder, examples: Sequence[Example], tokenizer: Any) -> 
                 tokenizer, order.prompt, example.stem, example.question, example.options, order.recipe.max_length
             )
         except ValueError as error:
-            raise BadInputError(f"{order.examples}: {example.question_id}: {error}") from None
+            raise BadInputError(f"{adapter.examples}: {example.question_id}: {error}") from None
         lessons.append(Lesson(encoded.ids, reply_ids(tokenizer, order.prompt, example.letter), example.stem))
         cut += encoded.cut > 0
     return tuple(lessons), cut
 
 
-def _identity(order: TrainOrder, examples: Sequence[Example]) -> str:
+def _identity(order: TrainOrder | JointOrder, examples: Sequence[Example]) -> str:
     """Which training a checkpoint is of: base, examples as the base sees them, prompt and recipe; no paths.
 
     How often checkpoints are written changes no result, so it is left out.
@@ -122,22 +136,32 @@ def _watch(telling: Telling, tokens: Sequence[int]) -> Watch:
     )
 
 
-def _write_adapter(wrapped: Any, out: Path, losses: Losses) -> None:
-    """Write the adapter in peft's format, without anything of this machine in it; raises OSError."""
+def _write(wrapped: Any, out: Path, losses: Losses, canary: Canary) -> None:
     from peft import get_peft_model_state_dict
-    from safetensors.torch import save
 
     weights = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
-    weights = {name: tensor.detach().float().cpu().contiguous() for name, tensor in sorted(weights.items())}
-    config = wrapped.peft_config["default"].to_dict()
-    config |= {
+    write_adapter(weights, wrapped.peft_config["default"].to_dict(), out, losses, canary)
+
+
+def write_adapter(
+    weights: Mapping[str, Any], config: Mapping[str, Any], out: Path, losses: Losses, canary: Canary
+) -> None:
+    """Write an adapter in peft's format, without anything of this machine in it: `weights` by peft's file names, and
+    what peft says of its configuration; its losses and its canary beside them. Raises OSError.
+    """
+    from safetensors.torch import save
+
+    told = {
+        **config,
         "base_model_name_or_path": None,
         "inference_mode": True,
         "target_modules": sorted(config["target_modules"]),
     }
-    replace_file(out / WEIGHTS, save(weights, metadata={"format": "pt"}))
-    replace_file(out / CONFIG, _json_bytes(config, indent=1))
+    plain = {name: tensor.detach().float().cpu().contiguous() for name, tensor in sorted(weights.items())}
+    replace_file(out / WEIGHTS, save(plain, metadata={"format": "pt"}))
+    replace_file(out / CONFIG, _json_bytes(told, indent=1))
     replace_file(out / LOSSES, _json_bytes(losses))
+    replace_file(out / CANARY, canary_bytes(canary))
 
 
 def _json_bytes(value: Any, indent: int | None = None) -> bytes:
@@ -151,7 +175,8 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{value!r} has no place in an adapter's configuration")
 
 
-def _result(course: Course, trained: Trained, cut: int) -> dict[str, Any]:
+def training_result(course: Course, trained: Trained, cut: int, canary: Canary) -> dict[str, Any]:
+    """What is told of a training that is done."""
     return {
         "steps": trained.step,
         "examples": len(course.lessons),
@@ -160,4 +185,5 @@ def _result(course: Course, trained: Trained, cut: int) -> dict[str, Any]:
         "seconds": round(trained.seconds, 3),
         "peak_memory_bytes": peak_memory(),
         "resumed_from": trained.resumed_from,
+        "canary_effect": round(effect(canary), 4),
     }

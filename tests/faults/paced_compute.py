@@ -21,11 +21,12 @@ from typing import Any
 from nonet.atomic import replace_file
 from nonet.ballot import Ballot
 from nonet.compute import __main__ as life
-from nonet.compute import infer, train
-from nonet.compute.orders import InferOrder, TrainOrder
+from nonet.compute import infer, train, train_jointly
+from nonet.compute.orders import AdapterOrder, InferOrder, JointOrder, TrainOrder
 from nonet.compute.telling import DrainedError, Telling
 from nonet.engines.adapter_files import CONFIG, WEIGHTS
 from nonet.mix import read_examples
+from nonet.recipe import Recipe
 from nonet.rows import read_problems
 
 CHECKPOINT = "step.json"
@@ -34,9 +35,8 @@ SEGMENTATION_FAULT = 128 + 11
 
 def train_paced(order: TrainOrder, _warm: object, telling: Telling) -> dict[str, Any]:
     """Count the steps, with checkpoints; write an adapter of NONET_PACE_BYTES bytes."""
-    examples = Path(order.examples).read_bytes()
-    steps = order.recipe.steps(len(read_examples(Path(order.examples))))
-    checkpoint = Path(order.checkpoint) / CHECKPOINT
+    steps = order.recipe.steps(len(read_examples(Path(order.adapter.examples))))
+    checkpoint = Path(order.adapter.checkpoint) / CHECKPOINT
     resumed = json.loads(checkpoint.read_bytes()) if checkpoint.exists() else None
     if resumed is not None:
         telling.event("resumed", step=resumed)
@@ -48,9 +48,47 @@ def train_paced(order: TrainOrder, _warm: object, telling: Telling) -> dict[str,
         if step == steps // 2:
             _hold("training", telling, step)
         telling.stop_here(step)
-    seed = hashlib.sha256(examples + json.dumps(order.recipe.to_json(), sort_keys=True).encode()).digest()
-    replace_file(Path(order.out) / WEIGHTS, seed * (int(os.environ.get("NONET_PACE_BYTES", "65536")) // 32))
-    replace_file(Path(order.out) / CONFIG, b"{}\n")
+    return _written(order.adapter, order.recipe, steps, resumed)
+
+
+def train_jointly_paced(order: JointOrder, _warm: object, telling: Telling) -> dict[str, Any]:
+    """The same for several adapters, step by step; takes NONET_PACE_MEMORY bytes for each."""
+    held = bytearray(int(os.environ.get("NONET_PACE_MEMORY", "0")) * len(order.adapters))
+    steps = {a.name: order.recipe.steps(len(read_examples(Path(a.examples)))) for a in order.adapters}
+    at, resumed = {}, {}
+    for adapter in order.adapters:
+        checkpoint = Path(adapter.checkpoint) / CHECKPOINT
+        resumed[adapter.name] = json.loads(checkpoint.read_bytes()) if checkpoint.exists() else None
+        at[adapter.name] = resumed[adapter.name] or 0
+        if at[adapter.name]:
+            telling.event("resumed", adapter=adapter.name, step=at[adapter.name])
+    waiting = list(order.adapters)
+    while waiting:
+        stopping = telling.stop()
+        for adapter in list(waiting):
+            at[adapter.name] += 1
+            if at[adapter.name] % order.recipe.checkpoint_every == 0 or stopping:
+                replace_file(Path(adapter.checkpoint) / CHECKPOINT, json.dumps(at[adapter.name]).encode())
+                telling.event("checkpoint", adapter=adapter.name, step=at[adapter.name])
+            if at[adapter.name] == steps[adapter.name]:
+                result = _written(adapter, order.recipe, steps[adapter.name], resumed[adapter.name])
+                telling.event("trained", adapter=adapter.name, result=result)
+                waiting.remove(adapter)
+        each = {name: {"step": step, "steps": steps[name]} for name, step in at.items()}
+        telling.progress("training", last=True, step=sum(at.values()), steps=sum(steps.values()), adapters=each)
+        if max(at.values()) >= max(steps.values()) - 1:  # the shorter ones are done
+            _hold("training", telling, sum(at.values()))
+        if stopping and waiting:
+            raise DrainedError(sum(at.values()))
+    del held
+    return {"seconds": 0.0}
+
+
+def _written(adapter: AdapterOrder, recipe: Recipe, steps: int, resumed: int | None) -> dict[str, Any]:
+    content = Path(adapter.examples).read_bytes() + json.dumps(recipe.to_json(), sort_keys=True).encode()
+    seed = hashlib.sha256(content).digest()
+    replace_file(Path(adapter.out) / WEIGHTS, seed * (int(os.environ.get("NONET_PACE_BYTES", "65536")) // 32))
+    replace_file(Path(adapter.out) / CONFIG, b"{}\n")
     return {"steps": steps, "examples": steps, "cut": 0, "final_loss": 1.0, "seconds": 0.0, "resumed_from": resumed}
 
 
@@ -91,6 +129,7 @@ def _hold(phase: str, telling: Telling, step: int) -> None:
 
 if __name__ == "__main__":
     train.carry_out = train_paced
+    train_jointly.carry_out = train_jointly_paced
     infer.carry_out = infer_paced
     life._use_threads = lambda _order: None
     life.main()

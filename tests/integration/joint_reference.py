@@ -75,8 +75,10 @@ def curves(folder: Path, **values: Any) -> dict[str, float]:
     ]
     done: dict[int, tuple[Any, Mapping[str, Any]]] = {}
     quiet: Callable[..., None] = lambda *_: None  # noqa: E731
-    watch = JointWatch(quiet, quiet, quiet, lambda at, t, w: done.update({at: (t, w)}), quiet, lambda: False)
-    train_jointly(model, courses, watch, slots=2, budget=BUDGET)
+    watch = JointWatch(
+        quiet, quiet, quiet, lambda at, t, learned: done.update({at: (t, learned.weights)}), quiet, lambda: False
+    )
+    train_jointly(model, courses, watch, slots=2, budget=BUDGET, together=True)
     worst = {"loss": 0.0, "weight": 0.0}
     for at, course in enumerate(courses):
         own = Course(course.lessons, course.recipe, folder / f"own-{at}", course.identity)
@@ -104,7 +106,7 @@ def gradients(size: int, dropout: float) -> float:
         if dropout:
             bank.seed_dropout(slot, step_seed(slot, 0))
     with bank.worn():
-        losses = backward(model, bank, turns, BUDGET)
+        losses = backward(model, bank, turns, BUDGET, together=True)
     worst = 0.0
     for slot, turn in enumerate(turns):
         wrapped = fresh_adapter(model, own)

@@ -38,3 +38,11 @@ def test_json_and_back() -> None:
 def test_another_shape_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Recipe.from_json({**Recipe().to_json(), **change})
+
+
+def test_grouped_is_told_where_it_is_true() -> None:
+    assert "grouped" not in Recipe().to_json(), "keys of recipes from before it was there stay as they are"
+    grouped = Recipe(grouped=True)
+    assert Recipe.from_json(grouped.to_json()) == grouped
+    with pytest.raises(ValueError, match="grouped is true or false, not 1"):
+        Recipe.from_json({**Recipe().to_json(), "grouped": 1})

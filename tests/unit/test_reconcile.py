@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from nonet.home import Home
 from nonet.key import digest
 from nonet.plan import (
     ADAPTERS,
+    JOINT,
     VOTES,
     BaseModel,
     Plan,
@@ -121,6 +123,36 @@ def test_fresh_run_trains_everything_and_answers_nothing(world: World) -> None:
     assert [m.task for m in decision.messages] == [TRAIN_TASK] * 3
     assert all("mix=m" in m.label for m in decision.messages)
     assert world.read().phase is Phase.RUNNING
+
+
+@pytest.mark.parametrize(("trainers", "sizes"), [(0, [5]), (1, [5]), (2, [3, 2]), (4, [2, 1, 1, 1]), (9, [1] * 5)])
+def test_adapters_that_are_trained_jointly_are_shared_among_workers(
+    tmp_path: Path, trainers: int, sizes: list[int]
+) -> None:
+    plan = make_plan(adapters=5)
+    plan = replace(plan, bases=(replace(plan.bases[0], trainer=JOINT),))
+    messages = reconcile(World(tmp_path, plan).read(), EMPTY, 16, trainers=trainers).messages
+    assert [len(m.keys) for m in messages] == sizes
+    assert [key for m in messages for key in m.keys] == [a.key for a in plan.adapters]
+    assert all(m.task == TRAIN_TASK for m in messages)
+    assert messages[0].label.startswith("mix=" + ", ".join(f"m{i}" for i in range(sizes[0])))
+
+
+def test_joint_training_that_ran_out_of_memory_goes_on_in_halves(tmp_path: Path) -> None:
+    plan = make_plan(adapters=5)
+    world = World(tmp_path, replace(plan, bases=(replace(plan.bases[0], trainer=JOINT),)))
+    for adapter in plan.adapters:
+        world.fail(adapter.key, ErrorClass.OUT_OF_MEMORY, group=5)
+    assert [len(m.keys) for m in world.decide().messages] == [2, 2, 1]
+
+
+def test_the_trainer_is_in_no_key_and_in_the_run() -> None:
+    plan = make_plan()
+    joint = named(replace(plan, run="", bases=(replace(plan.bases[0], trainer=JOINT),)))
+    assert [c.key for c in joint.cells] == [c.key for c in plan.cells]
+    assert joint.run != plan.run
+    assert plan_from_json(joint.to_json()) == joint
+    assert b"trainer" not in plan.to_json(), "as in plans from before there was a choice"
 
 
 def test_window_bounds_what_waits(world: World) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nonet.recipe import Recipe
-from nonet.training import batches, learning_rate
+from nonet.training import Course, Lesson, batches, learning_rate, lessons_by_step
 
 PINNED = (9, 2, 1, 3, 7, 0, 4, 5, 6, 8)
 
@@ -39,3 +40,23 @@ def test_the_rate_falls_evenly_to_nothing(recipe: Recipe, steps: int) -> None:
     assert rates[-1] == 0
     drops = [a - b for a, b in pairwise(rates)]
     assert drops == pytest.approx([recipe.learning_rate / steps] * steps)
+
+
+def lessons(*stems: str) -> tuple[Lesson, ...]:
+    return tuple(Lesson((at,), (at,), stem) for at, stem in enumerate(stems))
+
+
+def test_a_resumed_course_goes_on_with_the_lessons_of_the_unbroken_one() -> None:
+    course = Course(lessons(*"aabbc"), Recipe(batch_size=2, epochs=2), Path(), "")
+    whole = list(lessons_by_step(course))
+    assert [step for step, _ in whole] == list(range(course.steps)) == list(range(6))
+    assert list(lessons_by_step(course, 4)) == whole[4:]
+
+
+def test_a_grouped_step_takes_whole_stems() -> None:
+    course = Course(lessons(*"abacb"), Recipe(batch_size=2, epochs=1, grouped=True), Path(), "")
+    steps = [taken for _, taken in lessons_by_step(course)]
+    assert course.steps == len(steps) == 2
+    assert sorted(lesson.ids for step in steps for lesson in step) == sorted(lesson.ids for lesson in course.lessons)
+    for stem in "abc":
+        assert sum(any(lesson.stem == stem for lesson in step) for step in steps) == 1, stem
