@@ -57,9 +57,8 @@ class Session:
 
     def forget_fleet(self) -> None:
         """Look afresh where the fleet's Redis is: a fleet that was started again has another."""
-        client = self.__dict__.pop("client", None)
-        if client is not None:
-            client.close()
+        for name in ("_reader", "_in_flight", "client"):
+            self.__dict__.pop(name, None)
 
     def redis_url(self) -> str:
         """URL of the fleet's Redis, well-formed; raises NoFleetError, RefusedError."""
@@ -84,18 +83,29 @@ class Session:
 
     def state(self, plan: Plan) -> tuple[RunState, FleetSeen]:
         """The state of the run of `plan`; without Redis, what waits in its queues is not known. Raises OSError."""
-        limit = self.settings.failure_limit
         try:
-            in_flight = RedisInFlight(self.client, self.settings.lease_seconds)
-            seen = FleetSeen.FULL if in_flight.full() else FleetSeen.REACHABLE
-            return StateReader(self.storage, self.attempts, in_flight, limit).read(plan), seen
+            seen = FleetSeen.FULL if self._in_flight.full() else FleetSeen.REACHABLE
+            return self._reader.read(plan), seen
         except NoFleetError:
             seen = FleetSeen.UNKNOWN
         except redis.exceptions.OutOfMemoryError:
             seen = FleetSeen.FULL
         except redis.RedisError:
             seen = FleetSeen.AWAY
-        return StateReader(self.storage, self.attempts, UnknownInFlight(), limit).read(plan), seen
+        return self._blind_reader.read(plan), seen
+
+    @cached_property
+    def _in_flight(self) -> RedisInFlight:
+        return RedisInFlight(self.client, self.settings.lease_seconds)
+
+    @cached_property
+    def _reader(self) -> StateReader:
+        """Kept, since it knows the last look: the next one of a large run takes less."""
+        return StateReader(self.storage, self.attempts, self._in_flight, self.settings.failure_limit)
+
+    @cached_property
+    def _blind_reader(self) -> StateReader:
+        return StateReader(self.storage, self.attempts, UnknownInFlight(), self.settings.failure_limit)
 
     def workers(self) -> tuple[LiveWorker, ...]:
         """The workers that are up, as their vital signs tell; none where no Redis says."""

@@ -175,11 +175,14 @@ class RateReader:
     def _answers(self, plan: Plan, base: PlannedBase) -> Iterator[Part]:
         adapters = plan.adapters_of(base)[:MEMBERS]
         answered = {adapter.key: self._storage.committed(ballots_scope(adapter.key)) for adapter in adapters}
-        looked = 0
-        for shard in reversed(plan.shards):
-            cells = [(a, key) for a in adapters if (key := plan.cell_key(a, shard)) in answered[a.key]]
-            for adapter, key in cells:
-                yield from self._part(ballots_scope(adapter.key), key, partial(_answers, shard))
+        if not any(answered.values()):
+            return
+        looked, width = 0, len(plan.adapters)
+        for index in reversed(range(len(plan.shards))):
+            row = plan.cells[index * width : (index + 1) * width]
+            cells = [cell for cell in row if cell.key in answered.get(cell.adapter.key, ())]
+            for cell in cells:
+                yield from self._part(cell.scope, cell.key, partial(_answers, cell.shard))
             looked += bool(cells)
             if looked == SHARDS:
                 return

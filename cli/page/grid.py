@@ -15,20 +15,22 @@ from scheduler.state import RunState, UnitState, UnitStatus
 
 MOST_BOXES = 600
 """Up to so many cells each has a box of its own."""
-FOLDED = 24
-"""Most boxes a row has in one question set, where there are more cells than that."""
+FOLDED = {QuestionSet.VALIDATION: 8, QuestionSet.TEST: 24}
+"""Most boxes of a row in each question set, where there are more cells than that."""
 ROWS = 50
 """Most rows of one view; the next ones are on the next view."""
-_WORDS = dict(LEGEND) | {UnitState.READY: "queued"}
+WORDS = dict(LEGEND) | {UnitState.READY: "queued"}
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """One box: the state that most needs a look, what it stands for in words, and the cell that it leads to."""
+    """One box: the state that most needs a look, what it stands for in words, the cell in that state, and `shards`
+    (start, stop) where it stands for several."""
 
     state: UnitState
     text: str
     key: str
+    shards: tuple[int, int] | None = None
 
     @property
     def symbol(self) -> str:
@@ -40,6 +42,7 @@ class GridRow:
     """One adapter: its unit, how its training stands, its boxes by question set, and answered cells of all."""
 
     unit: UnitStatus
+    at: int
     training: str
     validation: tuple[Box, ...]
     test: tuple[Box, ...]
@@ -70,28 +73,38 @@ def grid_of(state: RunState, start: int = 0) -> Grid:
 
 
 def _row(state: RunState, at: int, folded: bool) -> GridRow:
-    cells = [(shard.set, state.cell_at(at, index)) for index, shard in enumerate(state.plan.shards)]
-    own = {each: [unit for found, unit in cells if found is each] for each in QuestionSet}
+    cells = [state.cell_at(at, index) for index in range(len(state.plan.shards))]
+    own = {}
+    for each, width in FOLDED.items():
+        of_set = [(index, cells[index]) for index, shard in enumerate(state.plan.shards) if shard.set is each]
+        own[each] = _boxes(of_set, width if folded else len(cells))
     return GridRow(
         unit=state.adapters[at],
+        at=at,
         training=training_text(state.adapters[at]),
-        validation=_boxes(own[QuestionSet.VALIDATION], folded),
-        test=_boxes(own[QuestionSet.TEST], folded),
-        answered=sum(unit.state is UnitState.COMMITTED for _, unit in cells),
+        validation=own[QuestionSet.VALIDATION],
+        test=own[QuestionSet.TEST],
+        answered=sum(unit.state is UnitState.COMMITTED for unit in cells),
         cells=len(cells),
     )
 
 
-def _boxes(units: Sequence[UnitStatus], folded: bool) -> tuple[Box, ...]:
-    parts = shares(len(units), FOLDED if folded else len(units))
-    return tuple(_box(units[start:stop]) for start, stop in parts)
+def _boxes(cells: Sequence[tuple[int, UnitStatus]], width: int) -> tuple[Box, ...]:
+    """`cells` are (position of the shard, cell); the shards of a question set lie together in a plan."""
+    return tuple(_box(cells[start:stop]) for start, stop in shares(len(cells), width))
 
 
-def _box(units: Sequence[UnitStatus]) -> Box:
+def _box(cells: Sequence[tuple[int, UnitStatus]]) -> Box:
+    units = [unit for _, unit in cells]
     found = worst([unit.state for unit in units])
     shown = next(unit for unit in units if unit.state is found)
     if len(units) == 1:
-        return Box(found, f"{shown.name}: {_WORDS[found]}", shown.key)
-    counts = Counter(_WORDS[unit.state] for unit in units)
+        return Box(found, f"{shown.name}: {WORDS[found]}", shown.key)
+    counts = Counter(WORDS[unit.state] for unit in units)
     text = ", ".join(f"{count} {word}" for word, count in counts.items())
-    return Box(found, f"{units[0].name} to {units[-1].name.rpartition('/')[2]}: {text}", shown.key)
+    return Box(
+        found,
+        f"{units[0].name} to {units[-1].name.rpartition('/')[2]}: {text}",
+        shown.key,
+        (cells[0][0], cells[-1][0] + 1),
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,19 +11,21 @@ from tornado.web import HTTPError, RequestHandler
 
 from cli.logs import LogPart, heading, log_parts
 from cli.page.desk import FOLDER, HEADERS, Page
-from cli.page.figures import curves_of, timeline_of
-from cli.page.grid import grid_of
+from cli.page.grid import WORDS, grid_of
 from cli.page.readings import Reading, RunReader
 from cli.rerun import forgivable, forgive, stop
 from cli.session import Session, waiting_note
 from cli.view import LEGEND, MARKS, progress_lines
-from nonet.storage import DamagedError
 from scheduler.reconcile import rerun_units
 from scheduler.state import Phase, UnitState, UnitStatus
 
 RUNS = 50
 """How many runs, the latest submitted, are listed."""
 FAILURES = 20
+CELLS = 1000
+"""Most cells of one list."""
+REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; sandbox"
+"""The report has its styles inside and no script."""
 LOG_BYTES = 40_000
 """Of each log, its end."""
 ASSETS = {
@@ -71,14 +72,7 @@ class RunPage(Page):
     def _values(self, run: str, start: int) -> dict[str, Any]:
         reader = self.desk.readings.of(run)
         reading = reader.look()
-        state = reading.state
-        forming = reader.forming(reading)
-        tally = None
-        if not forming.too_large:
-            with suppress(DamagedError, ValueError, KeyError):
-                tally = forming.tally()
-        spans, unread = reader.spans(reading)
-        home = reader.session.home
+        state, home = reading.state, reader.session.home
         return {
             "run": state.plan.run,
             "title": state.plan.run,
@@ -92,11 +86,7 @@ class RunPage(Page):
             "failed": state.failed,
             "most_failures": FAILURES,
             "forgivable": forgivable(state, rerun_units(state, failed=True, adapters=(), shards=())),
-            "forming": forming,
-            "tally": tally,
-            "timeline": timeline_of(spans, time.time()),
-            "unread": unread,
-            "curves": curves_of(reader.losses(reading)),
+            "view": reader.view(reading),
             "submission": _if_there(reader, home.submission(state.plan.run, state.plan.submission)),
             "report": _if_there(reader, home.report(state.plan.run)),
         }
@@ -105,6 +95,29 @@ class RunPage(Page):
 def _if_there(reader: RunReader, path: Path) -> str | None:
     store = reader.session.store
     return store.place(path) if store.exists(path) else None
+
+
+class CellsPage(Page):
+    """`/runs/<run>/cells/<adapter>/<start>-<stop>`: the cells that one box of a large run's grid stands for."""
+
+    async def get(self, run: str, adapter: str, start: str, stop: str) -> None:
+        self.show(
+            "cells.html.jinja", **await self.desk.in_thread(self._values, run, *map(_number, (adapter, start, stop)))
+        )
+
+    def _values(self, run: str, adapter: int, start: int, stop: int) -> dict[str, Any]:
+        reader = self.desk.readings.of(run)
+        state = reader.look().state
+        stop = min(stop, start + CELLS, len(state.plan.shards))
+        if adapter >= len(state.adapters) or start >= stop:
+            raise HTTPError(404, reason="The run has no such cells")
+        return {
+            "run": reader.plan.run,
+            "title": f"{state.adapters[adapter].name} – {reader.plan.run}",
+            "adapter": state.adapters[adapter].name,
+            "cells": [state.cell_at(adapter, shard) for shard in range(start, stop)],
+            "words": WORDS,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +163,38 @@ def _shown(session: Session, part: LogPart) -> ShownLog:
     with suppress(FileNotFoundError):
         data = session.home.store.read(session.home.root / part.log)
     text = data[-LOG_BYTES:].decode("utf-8", "replace")
-    return ShownLog(part, tuple(heading(part)), text, len(data) > LOG_BYTES)
+    return ShownLog(part, tuple(line.removeprefix("== ") for line in heading(part)), text, len(data) > LOG_BYTES)
+
+
+class ReportFile(Page):
+    """`/runs/<run>/report`: report.html as the run left it."""
+
+    async def get(self, run: str) -> None:
+        reader = self.desk.readings.of(run)
+        path = reader.session.home.report(reader.plan.run)
+        self.set_header("Content-Security-Policy", REPORT_POLICY)
+        self.finish(await self.desk.in_thread(_read, reader.session, path))
+
+
+class SubmissionFile(Page):
+    """`/runs/<run>/submission`: the submission, to keep."""
+
+    async def get(self, run: str) -> None:
+        reader = self.desk.readings.of(run)
+        plan = reader.plan
+        data = await self.desk.in_thread(
+            _read, reader.session, reader.session.home.submission(plan.run, plan.submission)
+        )
+        self.set_header("Content-Type", "application/octet-stream")
+        self.set_header("Content-Disposition", f'attachment; filename="{plan.run}-{plan.submission}"')
+        self.finish(data)
+
+
+def _read(session: Session, path: Path) -> bytes:
+    try:
+        return session.store.read(path)
+    except FileNotFoundError:
+        raise HTTPError(404, reason="It is not there yet") from None
 
 
 class RerunButton(Page):

@@ -8,16 +8,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
 from cli.left import left_lines
-from cli.page.forming import Forming
+from cli.page.figures import Curve, Timeline, curves_of, timeline_of
+from cli.page.forming import Forming, Tally
 from cli.session import FleetSeen, Session
 from nonet.attempt import Attempt
 from nonet.plan import ADAPTERS, Plan
 from nonet.report.facts import losses_of
 from nonet.report.timeline import Span, Unit, Work, spans_of
+from nonet.storage import DamagedError
 from scheduler.state import Phase, RunState, UnitState, UnitStatus
 
 FRESH_SECONDS = 2.0
@@ -44,6 +47,19 @@ class Reading:
         return {unit.key: unit for unit in self.state.units}
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """Figures and the vote so far. `unread` units' attempts are in no figure yet, `uncounted` cells in no tally; no
+    tally at all where a run is `too_large` for it, or its inputs are damaged."""
+
+    timeline: Timeline | None
+    unread: int
+    curves: tuple[Curve, ...]
+    tally: Tally | None
+    uncounted: int
+    too_large: bool
+
+
 class RunReader:
     """Looks at one run."""
 
@@ -55,6 +71,7 @@ class RunReader:
         self._histories: dict[str, tuple[Attempt, ...]] = {}
         self._losses: dict[str, tuple[tuple[int, float], ...]] = {}
         self._forming = Forming(session.storage, plan)
+        self._view: tuple[Reading, View] | None = None
 
     def look(self) -> Reading:
         """The run now, or as it was a moment ago; raises OSError."""
@@ -68,35 +85,50 @@ class RunReader:
         with self._lock:
             self._reading = None
 
-    def forming(self, reading: Reading) -> Forming:
-        """The vote as far as the ballots of `reading` go; raises OSError."""
+    def view(self, reading: Reading) -> View:
+        """The rest that a run's page shows; made once for each reading. Raises OSError."""
         with self._lock:
-            self._forming.count(reading.state)
-            return self._forming
+            if self._view is None or self._view[0] is not reading:
+                self._view = reading, self._viewed(reading)
+            return self._view[1]
 
-    def losses(self, reading: Reading) -> Mapping[str, tuple[tuple[int, float], ...]]:
-        """(step, loss) of each step, by the name of the adapter, of those that are trained; raises OSError."""
-        with self._lock:
-            for unit in reading.state.adapters:
-                if unit.state is UnitState.COMMITTED and unit.key not in self._losses:
-                    commit = self.session.storage.record(ADAPTERS, unit.key)
-                    data = None if commit is None else self.session.storage.content(commit, "losses.json")
-                    self._losses[unit.key] = losses_of(data)
-            return {u.name: found for u in reading.state.adapters if (found := self._losses.get(u.key))}
+    def _viewed(self, reading: Reading) -> View:
+        self._forming.count(reading.state)
+        spans, unread = self._spans(reading)
+        tally = None
+        if not self._forming.too_large:
+            with suppress(DamagedError, ValueError, KeyError):
+                tally = self._forming.tally()
+        return View(
+            timeline=timeline_of(spans, time.time()),
+            unread=unread,
+            curves=curves_of(self._trained(reading)),
+            tally=tally,
+            uncounted=self._forming.waiting,
+            too_large=self._forming.too_large,
+        )
 
-    def spans(self, reading: Reading) -> tuple[tuple[Span, ...], int]:
-        """The attempts of `reading` as spans, and how many units' attempts are still to be read; raises OSError."""
-        with self._lock:
-            units = [*_works(reading.state)]
-            ended = [u for u, status in units if status.state is UnitState.COMMITTED]
-            new = [unit for unit in ended if unit.key not in self._histories]
-            for unit in new[:HISTORIES]:
-                self._histories[unit.key] = self.session.attempts.history(unit.key)
-            tried = [u for u, status in units if status.attempts and status.state is not UnitState.COMMITTED]
-            live = {unit.key: self.session.attempts.history(unit.key) for unit in tried[:HISTORIES]}
-            known = {**self._histories, **live}
-            pairs = [(unit, attempt) for unit, _ in units for attempt in known.get(unit.key, ())]
-            return spans_of(pairs, self.plan.run), max(0, len(new) - HISTORIES) + max(0, len(tried) - HISTORIES)
+    def _trained(self, reading: Reading) -> Mapping[str, tuple[tuple[int, float], ...]]:
+        """(step, loss) of each step, by the name of the adapter, of those that are trained."""
+        for unit in reading.state.adapters:
+            if unit.state is UnitState.COMMITTED and unit.key not in self._losses:
+                commit = self.session.storage.record(ADAPTERS, unit.key)
+                data = None if commit is None else self.session.storage.content(commit, "losses.json")
+                self._losses[unit.key] = losses_of(data)
+        return {u.name: found for u in reading.state.adapters if (found := self._losses.get(u.key))}
+
+    def _spans(self, reading: Reading) -> tuple[tuple[Span, ...], int]:
+        """The attempts of `reading` as spans, and how many units' attempts are still to be read."""
+        units = [*_works(reading.state)]
+        ended = [u for u, status in units if status.state is UnitState.COMMITTED]
+        new = [unit for unit in ended if unit.key not in self._histories]
+        for unit in new[:HISTORIES]:
+            self._histories[unit.key] = self.session.attempts.history(unit.key)
+        tried = [u for u, status in units if status.attempts and status.state is not UnitState.COMMITTED]
+        live = {unit.key: self.session.attempts.history(unit.key) for unit in tried[:HISTORIES]}
+        known = {**self._histories, **live}
+        pairs = [(unit, attempt) for unit, _ in units for attempt in known.get(unit.key, ())]
+        return spans_of(pairs, self.plan.run), max(0, len(new) - HISTORIES) + max(0, len(tried) - HISTORIES)
 
     def _read(self) -> Reading:
         begun = time.monotonic()

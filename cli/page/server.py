@@ -13,7 +13,20 @@ from tornado.web import Application
 
 from cli.page.desk import Desk
 from cli.page.login import LoginPage, LogoutPage, Throttle
-from cli.page.pages import ASSETS, Asset, CancelButton, Health, Missing, RerunButton, RunPage, RunsPage, UnitPage
+from cli.page.pages import (
+    ASSETS,
+    Asset,
+    CancelButton,
+    CellsPage,
+    Health,
+    Missing,
+    ReportFile,
+    RerunButton,
+    RunPage,
+    RunsPage,
+    SubmissionFile,
+    UnitPage,
+)
 from cli.page.readings import Readings
 from cli.session import Session
 from config.flower_login import Doorkeeper, FlowerSettings
@@ -48,6 +61,9 @@ def application(session: Session, login: FlowerSettings) -> Application:
             (rf"/static/({'|'.join(ASSETS)})", Asset),
             (_RUN, RunPage),
             (rf"{_RUN}/units/([0-9a-f]{{64}})", UnitPage),
+            (rf"{_RUN}/cells/([0-9]+)/([0-9]+)-([0-9]+)", CellsPage),
+            (rf"{_RUN}/report", ReportFile),
+            (rf"{_RUN}/submission", SubmissionFile),
             (rf"{_RUN}/rerun", RerunButton),
             (rf"{_RUN}/cancel", CancelButton),
         ],

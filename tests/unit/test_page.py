@@ -338,10 +338,12 @@ def test_a_large_grid_is_folded_and_hides_no_failure() -> None:
     cells[500 * 120 + 7] = unit("a007/test-499", UnitState.FAILED)
     grid = grid_of(replace(state, cells=tuple(cells)))
     assert (grid.folded, grid.adapters, grid.stop) == (True, 120, 50)
-    assert all(len(row.test) == FOLDED for row in grid.rows)
+    assert all(len(row.test) == FOLDED[QuestionSet.TEST] for row in grid.rows)
     (bad,) = [box for row in grid.rows for box in row.test if box.state is UnitState.FAILED]
     assert "1 failed" in bad.text
     assert bad.key == "key of a007/test-499"
+    assert bad.shards is not None
+    assert bad.shards[0] <= 500 < bad.shards[1]
     assert len(grid_of(state, 100).rows) == 20
     small = grid_of(run_state([unit("a", UnitState.COMMITTED)], shards=MOST_BOXES))
     assert (small.folded, len(small.rows[0].test)) == (False, MOST_BOXES - 1)
@@ -378,3 +380,29 @@ def test_flower_leads_to_the_page() -> None:
         "{" * 5000,
     ):
         assert work_place("http://127.0.0.1:5557", odd) is None
+
+
+def test_a_box_for_several_cells_lists_them(home: CliHome, plan: Plan) -> None:
+    with served(home, FlowerSettings()) as base:
+        visitor = Visitor(base)
+        status, text = visitor.get(f"/runs/{plan.run}/cells/0/0-2")
+        assert status == 200
+        assert [cell.name in text for cell in plan.cells if cell.adapter.name == "both"][:3] == [True, True, False]
+        for odd in ("99/0-1", "0/2-2", "0/5-1", f"0/{10**20}-1", "0/0-"):
+            assert visitor.get(f"/runs/{plan.run}/cells/{odd}")[0] == 404
+
+
+def test_what_a_run_left_is_served(home: CliHome, plan: Plan) -> None:
+    with served(home, FlowerSettings()) as base:
+        visitor = Visitor(base)
+        for name in ("report", "submission"):
+            assert visitor.get(f"/runs/{plan.run}/{name}")[0] == 404
+        home.home.submission(plan.run, plan.submission).write_text('{"id": "t0"}\n')
+        assert home.call("report", plan.run).exit_code == 0
+        status, text = visitor.get(f"/runs/{plan.run}/report")
+        assert (status, "<h1>" in text) == (200, True)
+        assert "sandbox" in visitor.headers["Content-Security-Policy"]
+        assert "script-src" not in visitor.headers["Content-Security-Policy"]
+        assert visitor.get(f"/runs/{plan.run}/submission") == (200, '{"id": "t0"}\n')
+        assert visitor.headers["Content-Disposition"].startswith("attachment")
+        assert f'href="/runs/{plan.run}/report"' in visitor.get(f"/runs/{plan.run}")[1]
