@@ -61,7 +61,7 @@ def application(session: Session, login: FlowerSettings) -> Application:
             (rf"/static/({'|'.join(ASSETS)})", Asset),
             (_RUN, RunPage),
             (rf"{_RUN}/units/([0-9a-f]{{64}})", UnitPage),
-            (rf"{_RUN}/cells/([0-9]+)/([0-9]+)-([0-9]+)", CellsPage),
+            (rf"{_RUN}/cells/([0-9]{{1,9}})/([0-9]{{1,9}})-([0-9]{{1,9}})", CellsPage),
             (rf"{_RUN}/report", ReportFile),
             (rf"{_RUN}/submission", SubmissionFile),
             (rf"{_RUN}/rerun", RerunButton),
