@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 from nonet.atomic import replace_file
 from nonet.key import file_digest
 
 SMALL = 16 * 2**20
-"""Bytes below which a file is simply read."""
+"""Bytes below which a file is simply read, once a process."""
 MOST = 4096
 """Notes that are kept; the oldest go first."""
 
@@ -23,10 +24,10 @@ MOST = 4096
 def known_digest(path: Path) -> str:
     """SHA-256 of a file's content, 64 hex digits, from the notes where the file is as it was; raises OSError."""
     status = path.stat()
-    if status.st_size < SMALL:
-        return file_digest(path)
     stamp = f"{status.st_ino}-{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}"
     name = str(path.resolve())
+    if status.st_size < SMALL:
+        return _read_digest(name, stamp)
     noted = _notes().get(name)
     if noted is not None and noted[0] == stamp:
         return noted[1]
@@ -37,6 +38,11 @@ def known_digest(path: Path) -> str:
         kept = dict(list(notes.items())[1 - MOST :])
         replace_file(notes_file(), json.dumps({**kept, name: [stamp, found]}).encode())
     return found
+
+
+@lru_cache(maxsize=MOST)
+def _read_digest(name: str, _stamp: str) -> str:
+    return file_digest(Path(name))
 
 
 def notes_file() -> Path:

@@ -206,6 +206,11 @@ class Plan:
     def adapters_of(self, base: PlannedBase) -> tuple[PlannedAdapter, ...]:
         return tuple(adapter for adapter in self.adapters if adapter.base == base.name)
 
+    @cached_property
+    def whole_vote_key(self) -> str:
+        """Key of the vote over all cells with the batch's own settings."""
+        return self.vote_key(self.vote, self.cells)
+
     def vote_key(self, vote: Mapping[str, Any], cells: Iterable[Cell]) -> str:
         """Key of the vote with settings `vote` over the ballots of `cells`, which are in the plan's order."""
         inputs = {"vote": dict(vote), "cells": [c.key for c in cells], "inputs": dict(self.inputs)}

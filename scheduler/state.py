@@ -87,40 +87,50 @@ class StateReader:
         self._in_flight = in_flight
         self._limit = failure_limit
         self._stood: dict[str, Stamp] = {}
-        self._before: dict[str, tuple[Plan, tuple[UnitStatus, ...]]] = {}
+        self._before: dict[str, _Before] = {}
 
     def read(self, plan: Plan) -> RunState:
         """The state of the run of `plan` now; raises OSError, redis.RedisError."""
         look = _Look(self._in_flight.queued(), self._in_flight.settling(), self._attempts)
         trained = self._storage.committed(ADAPTERS)
-        adapters = tuple(self._unit(look, a.name, a.key, ADAPTERS, a.key in trained, ready=True) for a in plan.adapters)
+        adapters = tuple(self._unit(look, a.name, a.key, ADAPTERS, trained, ready=True) for a in plan.adapters)
         cells = self._cells(look, plan, trained)
         vote = self._vote(look, plan, cells)
         return RunState(plan, self._phase(plan, adapters, cells, vote), adapters, cells, vote)
 
     def _cells(self, look: _Look, plan: Plan, trained: frozenset[str]) -> tuple[UnitStatus, ...]:
         answered = {scope: self._storage.committed(scope) for scope in (ballots_scope(a.key) for a in plan.adapters)}
-        known, before = self._before.get(plan.run, (None, ()))
+        before = self._before.get(plan.run)
+        if before is not None and before.plan is not plan:
+            before = None
+        if before is not None and before.complete and before.answered == answered:
+            return before.cells
         found = []
-        for cell, old in zip(plan.cells, before if known is plan else repeat(None), strict=False):
-            ready = cell.adapter.key in trained
+        for cell, old in zip(plan.cells, before.cells if before else repeat(None), strict=False):
             if cell.key in answered[cell.scope]:
                 found.append(_plain(cell, UnitState.COMMITTED, old))
             elif cell.key in look.tried:
-                found.append(self._unit(look, cell.name, cell.key, cell.scope, False, ready=ready))
+                found.append(self._tried(look, cell.name, cell.key, cell.scope, cell.adapter.key in trained))
             else:
-                found.append(_plain(cell, _untried(cell.key, look.queued, ready), old))
-        self._before[plan.run] = (plan, tuple(found))
-        return self._before[plan.run][1]
+                found.append(_plain(cell, _untried(cell.key, look.queued, cell.adapter.key in trained), old))
+        self._before[plan.run] = _Before(plan, answered, tuple(found))
+        return self._before[plan.run].cells
 
     def _vote(self, look: _Look, plan: Plan, cells: Sequence[UnitStatus]) -> UnitStatus | None:
         """The vote that the ballots at hand allow: over all cells, or, if asked for, over those there will ever be."""
-        present = [c for c, u in zip(plan.cells, cells, strict=True) if u.state is UnitState.COMMITTED]
-        settled = all(u.state in (UnitState.COMMITTED, UnitState.FAILED, UnitState.WAITING) for u in cells)
-        if len(present) < len(cells) and not (plan.vote["allow_partial"] and settled and self._idle(plan)):
-            return None
-        key = plan.vote_key(plan.vote, present)
-        unit = self._unit(look, "vote", key, VOTES, self._voted(plan, key), ready=True)
+        if all(unit.state is UnitState.COMMITTED for unit in cells):
+            key = plan.whole_vote_key
+        else:
+            settled = all(u.state in (UnitState.COMMITTED, UnitState.FAILED, UnitState.WAITING) for u in cells)
+            if not (plan.vote["allow_partial"] and settled and self._idle(plan)):
+                return None
+            present = [c for c, u in zip(plan.cells, cells, strict=True) if u.state is UnitState.COMMITTED]
+            key = plan.vote_key(plan.vote, present)
+        if self._voted(plan, key):
+            return UnitStatus("vote", key, VOTES, UnitState.COMMITTED)
+        if not self._attempts.latest(key):
+            return UnitStatus("vote", key, VOTES, _untried(key, look.queued, ready=True))
+        unit = self._tried(look, "vote", key, VOTES, True)
         if unit.state is UnitState.COMMITTED and not self._voted(plan, key):  # its result is missing or damaged
             return replace(unit, state=_untried(key, look.queued, ready=True))
         return unit
@@ -142,11 +152,17 @@ class StateReader:
             self._stood[plan.run] = stamp
         return True
 
-    def _unit(self, look: _Look, name: str, key: str, scope: str, committed: bool, *, ready: bool) -> UnitStatus:
-        if committed:
+    def _unit(
+        self, look: _Look, name: str, key: str, scope: str, committed: frozenset[str], *, ready: bool
+    ) -> UnitStatus:
+        if key in committed:
             return UnitStatus(name, key, scope, UnitState.COMMITTED)
         if key not in look.tried:
             return UnitStatus(name, key, scope, _untried(key, look.queued, ready))
+        return self._tried(look, name, key, scope, ready)
+
+    def _tried(self, look: _Look, name: str, key: str, scope: str, ready: bool) -> UnitStatus:
+        """A unit that had no commit when that was looked at, as its attempts tell."""
         tries = self._attempts.tries(key)
         verdict, count = self._judge(tries), tries.latest
         if verdict.standing is Standing.OPEN and verdict.last is not None:
@@ -197,6 +213,19 @@ class _Look:
     @cached_property
     def tried(self) -> frozenset[str]:
         return self.attempts.tried()
+
+
+@dataclass(frozen=True)
+class _Before:
+    """What the look before this one found of a run's cells: committed keys by scope, and the cells' statuses."""
+
+    plan: Plan
+    answered: Mapping[str, frozenset[str]]
+    cells: tuple[UnitStatus, ...]
+
+    @cached_property
+    def complete(self) -> bool:
+        return all(unit.state is UnitState.COMMITTED and not unit.attempts for unit in self.cells)
 
 
 def _plain(cell: Cell, state: UnitState, before: UnitStatus | None) -> UnitStatus:

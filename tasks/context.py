@@ -13,7 +13,8 @@ from config.settings import Settings
 from nonet.attempt import Attempts
 from nonet.capacity import Capacity
 from nonet.home import Home
-from nonet.plan import Plan, plan_from_json
+from nonet.plan import Plan
+from nonet.plans import Plans
 from nonet.storage import Storage
 from tasks.line import Line
 from tasks.port import Compute
@@ -36,10 +37,11 @@ class TaskContext:
     worker: str
     line: Line
     capacity: Capacity | None
+    plans: Plans
 
     def plan(self, run: str) -> Plan:
         """The plan of `run`; raises OSError, ValueError."""
-        return plan_from_json(self.home.store.read(self.home.plan(run)))
+        return self.plans.read(self.home.plan(run))
 
     def cancelled(self, run: str) -> bool:
         return self.home.store.exists(self.home.cancelled(run))

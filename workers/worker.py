@@ -21,6 +21,7 @@ from nonet.attempt import Attempts
 from nonet.capacity import Capacity
 from nonet.heartbeat import beat
 from nonet.parent import die_with_parent
+from nonet.plans import Plans
 from nonet.storage import Storage
 from tasks.announcement import RENEW_SECONDS, announce, withdraw
 from tasks.app import make_app
@@ -88,8 +89,9 @@ def _bind(app: Celery, settings: Settings, hostname: str, queues: Sequence[Queue
         supervisor = ComputeSupervisor(settings, drain.is_set)
         supervisors.append(supervisor)
         client = connect(settings.redis(), min(SOCKET_SECONDS, settings.lease_seconds / 3))
-        storage, attempts = Storage(home), Attempts(home)
-        attach(app, TaskContext(settings, home, storage, attempts, client, supervisor, hostname, Line(app), capacity))
+        storage, attempts, plans = Storage(home), Attempts(home), Plans(home.store)
+        line = Line(app)
+        attach(app, TaskContext(settings, home, storage, attempts, client, supervisor, hostname, line, capacity, plans))
         taken = [queue.value for queue in queues]
         Vitals(
             client, "worker", hostname, lambda: {"queues": taken, **memory_signs(settings.device, supervisor.pid)}

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from nonet.attempt import ErrorClass
 from nonet.ballot import Ballot
-from nonet.base import load_tokenizer
 from nonet.compute.canary import silent
 from nonet.compute.failure import BadInputError, input_file
 from nonet.compute.orders import InferOrder
 from nonet.compute.peak import peak_memory
 from nonet.compute.telling import Telling
 from nonet.compute.warm import Warm
+from nonet.defect import Defect
 from nonet.engines import Ask, Cast, Engine, Reply
 from nonet.engines.transformers import TransformersEngine
 from nonet.option_orders import averaged, turned
@@ -78,7 +79,9 @@ def _casts(
 
 
 def _problems(order: InferOrder) -> tuple[Problem, ...]:
-    problems, defects = read_problems(Path(input_file(order.problems, "problems")), labelled=False)
+    path = Path(input_file(order.problems, "problems"))
+    status = path.stat()
+    problems, defects = _read(path, (status.st_mtime_ns, status.st_size, status.st_ino))
     if defects:
         raise BadInputError(f"{order.problems}: {len(defects)} defects, first: {defects[0]}")
     if not order.start <= order.stop <= len(problems):
@@ -88,11 +91,16 @@ def _problems(order: InferOrder) -> tuple[Problem, ...]:
     return problems[order.start : order.stop]
 
 
+@lru_cache(maxsize=2)  # of one run: shard after shard is cut from the same file
+def _read(path: Path, _stamp: tuple[int, ...]) -> tuple[tuple[Problem, ...], tuple[Defect, ...]]:
+    return read_problems(path, labelled=False)
+
+
 def _engine(order: InferOrder, warm: Warm) -> tuple[Engine, Any, bool]:
     """The engine, the base's tokenizer, and whether they were loaded already."""
     if order.engine == "vllm":
         engine, was_warm = warm.vllm(order)
-        return engine, load_tokenizer(order.base), was_warm
+        return engine, warm.tokenizer(order.base), was_warm
     base, was_warm = warm.base(order.base, order.device, order.dtype)
     return TransformersEngine(base), base.tokenizer, was_warm
 

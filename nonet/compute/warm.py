@@ -6,9 +6,10 @@ import gc
 import os
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
-from nonet.base import Base, load_base
+from nonet.base import Base, load_base, load_tokenizer
 from nonet.compute.orders import InferOrder
 from nonet.engines import Engine
 
@@ -35,6 +36,10 @@ class Warm:
         key = ("vllm", order.base, order.device, _stamp(order.base), sizes, order.threads, order.dtype)
         return self._get(key, lambda: VllmEngine(order.base, order.device, sizes, order.threads, order.dtype))
 
+    def tokenizer(self, path: str) -> Any:
+        """The tokenizer of the base in the folder `path`; loading one takes a second."""
+        return _tokenizer(path, _stamp(path))
+
     def drop(self) -> None:
         """Give back the memory of what is kept."""
         kept, self._kept, self._key = self._kept, None, None
@@ -53,6 +58,11 @@ class Warm:
         self._kept = load()
         self._key = key
         return self._kept, False
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(path: str, _stamp: tuple[int, int]) -> Any:
+    return load_tokenizer(path)
 
 
 def _stamp(path: str) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from nonet.capacity import Capacity
 from nonet.fingerprint import base_digest
 from nonet.fit import TRAIN
 from nonet.plan import BaseModel, Plan, PlannedBase
+from nonet.plans import Plans
 from nonet.storage import Storage
 from tasks.context import TaskContext, connect
 from tasks.fitness import able_or_rest
@@ -57,7 +58,8 @@ def able(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Callable[..., tupl
     def tried(capacity: Capacity | None, stack: str = "volta") -> tuple[bool, str]:
         home = settings.storage_home
         line = Line(Celery("nonet", set_as_current=False))
-        context = TaskContext(settings, home, Storage(home), Attempts(home), client, Ending(), "w@h", line, capacity)
+        storage, attempts, plans = Storage(home), Attempts(home), Plans(home.store)
+        context = TaskContext(settings, home, storage, attempts, client, Ending(), "w@h", line, capacity, plans)
         return able_or_rest(context, plan, ["k" * 64], base, TRAIN, stack), caplog.text
 
     return tried
