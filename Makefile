@@ -93,11 +93,12 @@ test: .venv/.dev .venv/.project $(TESTED:%=.stacks/%/.installed) ## set up, then
 	@$(PYTEST) -n 3 -m "not gpu" $(TEST_FOLDERS)
 
 .PHONY: check
-check: .venv/.dev .venv/.project ## lint, format, types, layers, secrets: the quick checks
+check: .venv/.dev .venv/.project ## lint, format, types, layers, documentation, secrets: the quick checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	PYTHON=$(BIN)/python .ci/secrets
 	$(BIN)/python .ci/audit.py --tolerant $(AUDITED)
 
@@ -169,6 +170,10 @@ test-containers: images .venv/.dev .venv/.project ## a fleet of containers: logi
 	@CONTAINER_ENGINE="$(CONTAINER_ENGINE)" COMPOSE="$(COMPOSE)" $(PYTEST) -s -o faulthandler_timeout=0 tests/containers
 
 # ---------------------------------------------------------------- upkeep
+
+.PHONY: docs
+docs: .venv/.dev .venv/.project ## the documentation as a site on http://127.0.0.1:8000, made again as you write
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --quiet
 
 .PHONY: schema
 schema: .venv/.project ## write config/batch.schema.json, for editors that check batch files

@@ -1,11 +1,9 @@
-"""The commands of README and of some pages of docs/ run as they stand: each line after `$ ` in their console blocks, on
-the demo's home."""
+"""The commands of README and of every page of docs/ run as they stand: each line after `$ ` in their console blocks, on
+the demo's home. What cannot be run here is read by the command's parser: tests/unit/test_pages.py."""
 
 from __future__ import annotations
 
 import os
-import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -14,19 +12,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.acceptance.conftest import ROOT, Demo
+from tests.page_commands import CHINESE, LAST, pages, run_commands
 
 pytestmark = pytest.mark.timeout(1200)
-PAGES = ("README.md", "docs/ensemble.md", "docs/results.md", "docs/trust.md")
-
-
-def console_commands() -> list[str]:
-    text = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
-    blocks = re.findall(r"```console\n(.*?)```", text, re.S)
-    return [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
 
 
 def test_there_are_commands() -> None:
-    assert len(console_commands()) >= 10
+    assert len(run_commands("README.md")) >= 10
+    assert len(run_commands(LAST)) >= 10
 
 
 @pytest.fixture
@@ -45,19 +38,12 @@ def fleet(demo: Demo) -> Iterator[None]:
 
 @pytest.mark.usefixtures("fleet")
 def test_every_command_runs(demo: Demo) -> None:
-    for command in console_commands():
-        program, *arguments = shlex.split(command)
+    """Page by page; pages in Chinese show the same commands (tests/unit/test_pages.py), which run once."""
+    for command in (found for page in pages() if page not in CHINESE for found in run_commands(page)):
+        program, *arguments = command.words
         assert program == "nonet"
         done = demo.nonet(*arguments)
-        assert done.returncode == 0, f"$ {command} → {done.returncode}\n{done.stdout}\n{done.stderr}"
-        assert "Traceback" not in done.stderr
-        assert done.stdout.strip(), f"$ {command} printed nothing"
-
-
-def test_commands_that_stay_exist(demo: Demo) -> None:
-    """`nonet up` and the like cannot be run to their end here; tests/unit/test_house.py looks after `make`."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for block in re.findall(r"```sh\n(.*?)```", text, re.S):
-        for line in block.splitlines():
-            program, name, *_ = shlex.split(line, comments=True)
-            assert program == "make" or demo.nonet(name, "--help").returncode == 0, line
+        told = f"{command.page}: $ {command.text} → {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == 0, told
+        assert "Traceback" not in done.stderr, told
+        assert done.stdout.strip(), told
