@@ -23,7 +23,7 @@ from cli.session import Session, waiting_note
 from config.batch import Batch, load_batch
 from nonet.fingerprint import identify_base
 from nonet.hub import cached
-from nonet.plan import Plan
+from nonet.plan import PEFT, Plan
 from scheduler.plan import Draft, draft
 from scheduler.submit import submit as submit_draft
 
@@ -152,12 +152,14 @@ def _bases(plan: Plan) -> Iterator[str]:
         yield f"base     {name}{base.model.model}{at}  {base.model.digest[:12]}"
     for base in plan.bases:
         name = f"{base.name:{width}}  " if width else ""
-        stacks = [
+        told = [f"trainer: {base.trainer}"] if base.trainer != PEFT else []
+        told += ["grouped steps"] if base.recipe.get("grouped") else []
+        told += [
             f"{role} with {stack}"
             for role, stack in (("trains", base.stacks.train), ("answers", base.stacks.infer))
             if stack
         ]
-        yield ", ".join([f"engine   {name}{base.engine}", f"answer: {base.inference['answer']}", *stacks])
+        yield ", ".join([f"engine   {name}{base.engine}", f"answer: {base.inference['answer']}", *told])
 
 
 def _reused(found: AdapterEstimate) -> str:
@@ -210,6 +212,7 @@ def _plan_json(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: Asked) 
                 **base.model.told(),
                 "engine": base.engine,
                 "stacks": {"train": base.stacks.train, "infer": base.stacks.infer},
+                "trainer": base.trainer,
                 "answering": counted(asked.get(base.name)),
             }
             for base in plan.bases

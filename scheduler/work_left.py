@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nonet.plan import Cell
+from nonet.plan import Cell, PlannedAdapter
 from scheduler.state import RunState, UnitState, UnitStatus
 
 _COMING = (UnitState.WAITING, UnitState.READY, UnitState.QUEUED)
@@ -68,15 +68,18 @@ FIRST_STEPS = 3
 
 def work_left(state: RunState) -> WorkLeft:
     """What the run of `state` still has to do."""
-    trainings, in_work = [], []
+    trainings: list[TrainingLeft] = []
+    in_work: list[InWork] = []
     gone: set[str] = set()
+    together: dict[tuple[str, str], list[tuple[PlannedAdapter, UnitStatus]]] = defaultdict(list)
     for unit, adapter in zip(state.adapters, state.plan.adapters, strict=True):
         if unit.state is UnitState.FAILED:
             gone.add(adapter.name)
         elif _held(unit) and unit.last is not None:
-            in_work.append(_training_in_work(unit, adapter.base, adapter.steps))
+            together[unit.last.worker, unit.last.log].append((adapter, unit))
         elif unit.state is not UnitState.COMMITTED:
             trainings.append(TrainingLeft(adapter.name, adapter.base, float(adapter.steps)))
+    in_work += [_trainings_in_work(worker, found) for (worker, _), found in together.items()]
     held: dict[tuple[str, str], list[tuple[Cell, UnitStatus]]] = defaultdict(list)
     questions: dict[tuple[str, str], float] = defaultdict(float)
     shards: dict[str, set[str]] = defaultdict(set)
@@ -97,13 +100,17 @@ def _held(unit: UnitStatus) -> bool:
     return unit.state is UnitState.RUNNING and unit.lost is None
 
 
-def _training_in_work(unit: UnitStatus, base: str, steps: int) -> InWork:
-    progress = unit.progress or {}
-    assert unit.last is not None
-    done, told = _number(progress, "step"), _number(progress, "seconds_left")
-    left = max(0.0, steps - (done or 0.0))
-    pace = told / left if told is not None and done is not None and done >= FIRST_STEPS and left > 0 else None
-    return InWork(unit.last.worker, (unit.name,), base, True, left, told if pace is not None else None, pace)
+def _trainings_in_work(worker: str, found: Sequence[tuple[PlannedAdapter, UnitStatus]]) -> InWork:
+    """The adapters of one message: one, or several that are trained at once; the last of them ends the work."""
+    states = [(adapter, unit.progress or {}) for adapter, unit in found]
+    done = [_number(progress, "step") for _, progress in states]
+    told = [_number(progress, "seconds_left") for _, progress in states]
+    left = sum(max(0.0, adapter.steps - (step or 0.0)) for (adapter, _), step in zip(states, done, strict=True))
+    seconds, pace = None, None
+    if left > 0 and all(step is not None and step >= FIRST_STEPS for step in done) and None not in told:
+        seconds = max(each for each in told if each is not None)
+        pace = seconds / left
+    return InWork(worker, tuple(unit.name for _, unit in found), found[0][0].base, True, left, seconds, pace)
 
 
 def _answers_in_work(worker: str, found: Sequence[tuple[Cell, UnitStatus]]) -> InWork:

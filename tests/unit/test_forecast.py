@@ -17,7 +17,7 @@ from nonet.plan import BaseModel, Plan, PlannedAdapter, PlannedBase, QuestionSet
 from scheduler.forecast import Forecast, LiveWorker, Rate, Rates, forecast, forecast_of
 from scheduler.rates import Part, measures_of, rate_of
 from scheduler.state import Phase, RunState, UnitState, UnitStatus
-from scheduler.work_left import AnswersLeft, InWork, TrainingLeft, WorkLeft
+from scheduler.work_left import AnswersLeft, InWork, TrainingLeft, WorkLeft, work_left
 
 BOTH = frozenset({"train", "infer"})
 TRAIN = Rate(0.5, 0.4, 0.7, overhead=1.0, warm_up=10.0, count=5, here=5)
@@ -193,6 +193,25 @@ def test_a_rate_has_its_warm_up_apart() -> None:
     assert rate is not None
     assert (rate.seconds, rate.overhead, rate.warm_up, rate.count, rate.here) == (1.0, 1.0, 9.0, 5, 5)
     assert rate_of((), "r") is None
+
+
+def test_adapters_that_are_trained_at_once_end_with_the_last_of_them() -> None:
+    names, steps = ("a", "b"), (100, 40)
+    adapters = tuple(PlannedAdapter(n, n, "d", (), 0, count, 0) for n, count in zip(names, steps, strict=True))
+    last = Attempt("a", 1, "vm", "w0", "this", "one message", 2, 0.0)
+
+    def units(at: int) -> tuple[UnitStatus, ...]:
+        told = [{"step": at, "seconds_left": (count - at) / 2} for count in steps]
+        both = zip(names, told, strict=True)
+        return tuple(UnitStatus(n, n, "", UnitState.RUNNING, 1, last, progress=progress) for n, progress in both)
+
+    def held(at: int) -> InWork:
+        plan = replace(PLAN, adapters=adapters)
+        (found,) = work_left(RunState(plan, Phase.RUNNING, units(at), (), None)).in_work
+        return found
+
+    assert held(20) == InWork("w0", names, "", True, 100.0, told=40.0, pace=0.4)
+    assert held(1) == InWork("w0", names, "", True, 138.0), "too early"
 
 
 PLAN = Plan(
