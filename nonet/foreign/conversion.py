@@ -25,7 +25,7 @@ from nonet.foreign.shape import Shape, value_at
 from nonet.foreign.table import ForeignRow, LeftOut, Table
 from nonet.foreign.wording import UnorderedOptionsError, divided, listed, plain, unmarked
 from nonet.problem import LETTERS, Problem
-from nonet.rows import is_plain_id, problem_of
+from nonet.rows import PSEUDO, is_plain_id, problem_of
 
 CLOSED = (("True", "False"), ("Yes", "No"), ("yes", "no"), ("valid", "invalid"), ("对", "错"), ("是", "否"))
 """Sets of answers that are options of their own where a file lists none."""
@@ -79,6 +79,10 @@ def converted(table: Table, shape: Shape) -> Conversion:
     if closed:
         notes.append(f"the options {' and '.join(closed)} are inferred: every answer is one of them")
         asked = [replace(found, options=closed) for found in asked]
+    if any(value_at(row.values, PSEUDO) is not None for row in table.rows):
+        notes.append(
+            "who answered (the run of pseudo-labels, and its margins) is not kept: give the file itself as a source"
+        )
     asked, bare = _with_options(asked)
     left += bare
     labelled = any(not is_missing(found.answer) for found in asked)
