@@ -26,14 +26,16 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bench.matrix_peak import matrix_peak
 from bench.random_model import Layers, first_layers, random_model, shape_of
 from bench.training_arms import Case, Ground, Timed, apart, joint, one_by_one, scoring, stock
-from models.make.random_base import SHAPES
-from nonet.memory import GIB, architecture
+from models.make.random_base import SHAPES, base_config
+from nonet.joint_memory import JointSizes, joint_memory
+from nonet.memory import GIB, Work, architecture
+from nonet.recipe import TARGETS
 
 PADDED = 512
 RESIDENT = "U, plain linears"
@@ -53,10 +55,18 @@ class Table:
     wanted: Sequence[str] = ()
 
     def arm(
-        self, name: str, measure: Callable[[], Timed], points: Sequence[int], *, passes: int = 2, need: float = 3
+        self,
+        name: str,
+        measure: Callable[[], Timed],
+        points: Sequence[int],
+        *,
+        passes: int = 2,
+        need: float = 3,
+        predict: Callable[[int], float] | None = None,
     ) -> None:
         """Measure with each number of layers in `points`, rising; tell it for `fit` layers. `passes` over the weights
-        count for the share of the matrix peak: forward and gradient, or forward alone.
+        count for the share of the matrix peak: forward and gradient, or forward alone. `predict` says what memory the
+        model of memory expects with so many layers.
         """
         if self.wanted and not any(name.startswith(wanted) for wanted in self.wanted):
             return
@@ -73,6 +83,10 @@ class Table:
             _forget()
             return
         self._tell(name, timed, points, passes)
+        peak = timed[-1].peak
+        if predict is not None and peak is not None:
+            expected = predict(points[-1])
+            print(f"{'':58} predicted {expected / GIB:.1f} GiB at {points[-1]}: {expected / peak - 1:+.1%}", flush=True)
 
     def _tell(self, name: str, timed: Sequence[Timed], points: Sequence[int], passes: int) -> None:
         one, last = timed[0], timed[-1]
@@ -126,7 +140,7 @@ def main() -> None:
     model = random_model(shape, arguments.device, dtype)
     print(f"base made after {time.monotonic() - begun:.0f} s", flush=True)
     found = architecture(model.config.to_dict())
-    ground = Ground(model, arguments.device, dtype)
+    ground = Ground(model, arguments.device, dtype, shape)
     fit = arguments.fit or shape.num_hidden_layers
     end = begun + arguments.seconds
     table = Table(ground, peak, found.layer_weights, fit, end, wanted=arguments.only)
@@ -134,6 +148,10 @@ def main() -> None:
         _arms(table, Case(arguments.adapters, arguments.questions), arguments, shape.num_hidden_layers, cuda)
     _ratios(table.found)
     print(f"all after {time.monotonic() - begun:.0f} s", flush=True)
+
+
+CHECKED = 3
+"""Adapters in the joint step whose gradients are checked."""
 
 
 def _arms(table: Table, case: Case, arguments: Any, layers: int, cuda: bool) -> None:
@@ -149,18 +167,21 @@ def _arms(table: Table, case: Case, arguments: Any, layers: int, cuda: bool) -> 
     def single(kind: Layers, recompute: bool) -> Callable[[], Timed]:
         return lambda: one_by_one(ground, case, kind, batch=batch, recompute=recompute, steps=steps)
 
+    def memory(case: Case, grouped: bool, recompute: bool) -> Callable[[int], float]:
+        return lambda layers: _predicted(ground, case, grouped, recompute, layers)
+
     def gradients(grouped: bool, kind: Layers) -> Callable[[], tuple[float, float]]:
-        return lambda: apart(ground, case, kind, grouped=grouped)
+        return lambda: apart(ground, replace(case, adapters=min(case.adapters, CHECKED)), kind, grouped=grouped)
 
     table.arm("N", users(Layers.STOCK, 1, PADDED, True), whole)
-    table.arm("O joint, grouped", jointly(case, True, False), few)
-    table.arm("O joint, exact", jointly(case, False, False), few)
+    table.arm("O joint, grouped", jointly(case, True, False), few, predict=memory(case, True, False))
+    table.arm("O joint, exact", jointly(case, False, False), few, predict=memory(case, False, False))
     table.check("equal: O joint, exact", gradients(False, own), 2)
     table.check("equal: O joint, grouped", gradients(True, own), 2)
     table.check("over GPTQModel's layers: O joint, exact", gradients(False, Layers.STOCK), 2)
     table.arm("tree scoring", lambda: scoring(ground, case, own, steps=steps + 1), whole, passes=1)
     if cuda:
-        table.arm("O joint, grouped, recomputed", jointly(case, True, True), few)
+        table.arm("O joint, grouped, recomputed", jointly(case, True, True), few, predict=memory(case, True, True))
         table.arm("O joint, exact, recomputed", jointly(case, False, True), few)
         table.arm("O joint, grouped, plain linears", jointly(case, True, False, Layers.RESIDENT), few)
     table.arm("U", users(Layers.STOCK, batch, None, cuda), few)
@@ -178,6 +199,16 @@ def _arms(table: Table, case: Case, arguments: Any, layers: int, cuda: bool) -> 
             cell = Case(adapters, questions)
             name = f"O joint, grouped, {adapters} adapters, {questions} questions"
             table.arm(name, jointly(cell, True, False), few[-1:])
+
+
+def _predicted(ground: Ground, case: Case, grouped: bool, recompute: bool, layers: int) -> float:
+    """Bytes that torch should hold at most: the weights of all layers, adapters and activations of the first ones."""
+    whole = architecture(base_config(ground.shape))
+    few = replace(whole, layers=layers)
+    tokens = case.tree if grouped else case.prompt
+    work = Work(8, TARGETS, tokens, 1, 0.0, case.adapters, free_text=False)
+    found = joint_memory(few, work, JointSizes(case.adapters, ground.tokens, recompute), "cuda")
+    return whole.packed_bytes() + found.adapters + found.activations
 
 
 def _kernels(device: str, dtype: Any, shape: Any) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from bench.matrix_peak import wait
 from bench.random_model import Layers, with_layers
+from models.make.random_base import Shape
 from nonet.joint import JointWatch, train_jointly
 from nonet.joint_step import Turn, backward
 from nonet.lean_layers import lean
@@ -29,8 +30,8 @@ from nonet.tree_forward import answer_states, inputs_of
 NEVER = 10**9
 IGNORED = -100
 """The label of what no loss is taken on."""
-TOKENS = 8192
-"""Tokens that go through the base at once in the joint arms."""
+TOKENS = {"cuda": 8192, "cpu": 1024}
+"""Tokens that go through the base at once in the joint arms: a CPU is no faster with more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +68,21 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What all arms stand on: a frozen `model` with packed linears on `device`, in numbers of `dtype`."""
+    """What all arms stand on: a frozen `model` of `shape` with packed linears on `device`, in numbers of `dtype`."""
 
     model: Any
     device: str
     dtype: Any
+    shape: Shape
 
     @property
     def own(self) -> Layers:
         """The layers that Nonet trains over here."""
         return Layers.RESIDENT if self.device == "cpu" else Layers.PACKED
+
+    @property
+    def tokens(self) -> int:
+        return TOKENS["cpu" if self.device == "cpu" else "cuda"]
 
     @contextmanager
     def over(self, kind: Layers) -> Iterator[None]:
@@ -145,9 +151,7 @@ def one_by_one(ground: Ground, case: Case, layers: Layers, *, batch: int, recomp
     return Timed(_median([begun, *times]), batch, batch * case.prompt, peak())
 
 
-def joint(
-    ground: Ground, case: Case, layers: Layers, *, grouped: bool, recompute: bool, steps: int, tokens: int = TOKENS
-) -> Timed:
+def joint(ground: Ground, case: Case, layers: Layers, *, grouped: bool, recompute: bool, steps: int) -> Timed:
     """All adapters at once by `train_jointly`: one problem of each in a step where `grouped`, else one question."""
     recipe = Recipe(epochs=1, batch_size=1, checkpoint_every=NEVER, grouped=grouped)
     problems = steps if grouped else -(-steps // case.questions)
@@ -177,13 +181,13 @@ def joint(
             for own in range(case.adapters)
         ]
         begun = _now(ground.device)
-        train_jointly(ground.model, courses, watch, budget=tokens)
+        train_jointly(ground.model, courses, watch, budget=ground.tokens)
     each = case.questions if grouped else 1
     through = case.adapters * (case.tree if grouped else case.prompt)
     return Timed(_median([begun, *times]), each * case.adapters, through, peak())
 
 
-def scoring(ground: Ground, case: Case, layers: Layers, *, steps: int, tokens: int = TOKENS) -> Timed:
+def scoring(ground: Ground, case: Case, layers: Layers, *, steps: int) -> Timed:
     """Tree scoring: one problem by every adapter in a step, answer positions through the output layer only."""
     import torch
 
@@ -197,7 +201,7 @@ def scoring(ground: Ground, case: Case, layers: Layers, *, steps: int, tokens: i
         for step in range(steps):
             times.append(_now(ground.device))
             prompts = [[lesson.ids for lesson in case.lessons(1, ground.vocabulary, step)]] * case.adapters
-            for pack in packs([tree_of(each) for each in prompts], tokens, range(case.adapters)):
+            for pack in packs([tree_of(each) for each in prompts], ground.tokens, range(case.adapters)):
                 at = [(owner, row * pack.width, (row + 1) * pack.width) for row, owner in enumerate(pack.owners)]
                 with bank.routed([Span(*each) for each in at]):
                     states = answer_states(ground.model, inputs_of(pack, ground.device, ground.dtype))
@@ -216,7 +220,7 @@ def apart(ground: Ground, case: Case, layers: Layers, *, grouped: bool, checked:
     lessons = [case.lessons(1, ground.vocabulary, own)[:count] for own in range(case.adapters)]
     bank = filled_bank(ground, case.adapters)
     with ground.over(ground.own), bank.worn(), _fast(ground, False):
-        losses = backward(model, bank, [Turn(own, each, grouped) for own, each in enumerate(lessons)], TOKENS)
+        losses = backward(model, bank, [Turn(own, each, grouped) for own, each in enumerate(lessons)], ground.tokens)
     found: list[tuple[float, float]] = []
     with ground.over(layers):
         for own in range(min(checked, case.adapters)):

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from typing import Any
 
 GIB = 2**30
-_LORA_TRAINED = 16
+LORA_TRAINED = 16
 """Bytes a trained parameter: weight, gradient and AdamW's two moments in float32."""
-_RUNTIME = {"cpu": 0.39 * GIB, "cuda": 0.8 * GIB}
+RUNTIME = {"cpu": 0.39 * GIB, "cuda": 0.8 * GIB}
 """What a compute process takes without a base: Python, torch, transformers and peft; on a GPU its CUDA context and
 kernels. Measured: see docs/bases.md."""
 _HELD_ON_CPU = 2.3
@@ -167,7 +167,7 @@ def training_memory(base: Architecture, work: Work, device: str, dtype: str | No
     numbers = BYTES[dtype or ("float32" if device == "cpu" else "float16")]
     tokens = work.tokens * work.batch_size
     packed = base.method is not None and device != "cpu"
-    layer = tokens * _kept_of_a_layer(base, work, numbers)
+    layer = tokens * kept_of_a_layer(base, work, numbers)
     if packed:
         unpacked = base.layer_weights * numbers + 4 * max(i * o for i, o in base.modules.values())
         activations = base.layers * tokens * base.hidden * numbers + layer + unpacked
@@ -175,8 +175,8 @@ def training_memory(base: Architecture, work: Work, device: str, dtype: str | No
         activations = base.layers * layer * (_HELD_ON_CPU if device == "cpu" else 1)
     activations += 2 * tokens * base.intermediate * 4  # gradients of the widest tensors on their way back
     activations += 3 * work.batch_size * base.vocabulary * 4  # logits, their softmax and its gradient
-    adapters = _LORA_TRAINED * base.lora(work.rank, work.targets)
-    return Footprint(_weights(base, device, numbers), adapters, activations, _RUNTIME[device])
+    adapters = LORA_TRAINED * base.lora(work.rank, work.targets)
+    return Footprint(stored_weights(base, device, numbers), adapters, activations, RUNTIME[device])
 
 
 def answering_memory(base: Architecture, work: Work, engine: str, device: str, dtype: str | None = None) -> Footprint:
@@ -189,23 +189,23 @@ def answering_memory(base: Architecture, work: Work, engine: str, device: str, d
         activations = work.tokens * widest * numbers + unpacked + 2 * base.vocabulary * 4
         activations += cache if work.free_text else 0
         adapters = 4 * base.lora(work.rank, work.targets)
-        return Footprint(_weights(base, device, numbers), adapters, activations, _RUNTIME[device])
+        return Footprint(stored_weights(base, device, numbers), adapters, activations, RUNTIME[device])
     adapters = work.adapters * 2 * base.lora(work.rank, work.targets)
     if device == "cpu":
-        return Footprint(_weights(base, device, numbers), adapters, _VLLM_CPU_CACHE, 2 * _RUNTIME[device])
+        return Footprint(stored_weights(base, device, numbers), adapters, _VLLM_CPU_CACHE, 2 * RUNTIME[device])
     activations = cache + _VLLM_TOKENS * widest * numbers + _VLLM_SEQUENCES * base.vocabulary * 4
     taken = base.packed_bytes() + adapters + activations
-    return Footprint(base.packed_bytes(), adapters, activations, _RUNTIME[device] + taken * (1 / _VLLM_SHARE - 1))
+    return Footprint(base.packed_bytes(), adapters, activations, RUNTIME[device] + taken * (1 / _VLLM_SHARE - 1))
 
 
-def _weights(base: Architecture, device: str, numbers: int) -> float:
+def stored_weights(base: Architecture, device: str, numbers: int) -> float:
     """On a CPU a base is resident: every weight a plain number. On a GPU it stays as it is stored."""
     if device == "cpu" or base.method is None:
         return float(base.parameters * numbers)
     return base.packed_bytes()
 
 
-def _kept_of_a_layer(base: Architecture, work: Work, numbers: int) -> float:
+def kept_of_a_layer(base: Architecture, work: Work, numbers: int) -> float:
     """Bytes a token that autograd keeps of one layer.
 
     Of each of two norms its input and normalised input in float32; the input of every LoRA matrix A (a copy in float32
