@@ -10,13 +10,15 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from nonet.checkpoint import Losses, latest_checkpoint, remove_leftovers
 from nonet.joint_step import Turn, backward
+from nonet.lean_layers import lean
 from nonet.lora import LoraBank, LoraShape, Span, fresh_weights
+from nonet.stack import is_volta
 from nonet.training import (
     CLIP,
     Course,
@@ -88,7 +90,8 @@ def train_jointly(
     ended: list[Trained | None] = [None] * len(courses)
     waiting = deque(enumerate(courses))
     seated: dict[int, _Pupil] = {}
-    with bank.worn(), _mode(model, training=True):
+    lean_on_gpu = nullcontext() if bank.device.type == "cpu" or is_volta() else lean(model)
+    with bank.worn(), lean_on_gpu, _mode(model, training=True):
         while (seated or waiting) and not watch.stop():
             for slot in range(bank.slots):
                 if slot not in seated and waiting:

@@ -8,21 +8,24 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from nonet.attempt import ErrorClass
-from nonet.base import Base, Form
+from nonet.base import Base, Form, base_architecture
 from nonet.checkpoint import Losses
 from nonet.compute.canary import Asked, recorded
 from nonet.compute.failure import BadInputError
+from nonet.compute.free_memory import free_memory
 from nonet.compute.orders import AdapterOrder, JointOrder
 from nonet.compute.peak import peak_memory
 from nonet.compute.telling import DrainedError, Telling
 from nonet.compute.train import course_of, mean_loss, read_course, tokens_by_step, training_result, write_adapter
 from nonet.compute.warm import Warm
 from nonet.joint import JointWatch, Learned, train_jointly
+from nonet.joint_memory import JointSizes, joint_sizes
+from nonet.memory import Work
 from nonet.mix import Example
 from nonet.plan import JOINT
 from nonet.stack import linear_layers, lora_config, versions
@@ -43,16 +46,28 @@ def carry_out(order: JointOrder, warm: Warm, telling: Telling) -> dict[str, Any]
             f"back less than training.max_length {order.recipe.max_length}; write trainer: peft"
         )
     pupils = list(_pupils(order, base.tokenizer, telling))
-    if base.form is Form.PACKED and order.device != "cpu":
+    sizes = _sizes(order, base, max(1, len(pupils)))
+    if sizes.recompute:
         recompute_activations(base.model)
+    watch, courses = _watch(order, base, pupils, telling), [pupil.course for pupil in pupils]
     try:
-        trained = train_jointly(base.model, [pupil.course for pupil in pupils], _watch(order, base, pupils, telling))
+        trained = train_jointly(base.model, courses, watch, slots=sizes.slots, budget=sizes.tokens)
     finally:
         base.model.gradient_checkpointing_disable()
         base.model.requires_grad_(False).eval()
     if any(one is not None and one.drained for one in trained):
         raise DrainedError(sum(one.step for one in trained if one is not None))
-    return {"seconds": round(time.monotonic() - started, 3), "peak_memory_bytes": peak_memory()}
+    told = {"seconds": round(time.monotonic() - started, 3), "peak_memory_bytes": peak_memory()}
+    return told | {"at_once": asdict(sizes)}
+
+
+def _sizes(order: JointOrder, base: Base, adapters: int) -> JointSizes:
+    """What is done at once on the memory that is free here; the least there is where it seems too little for that."""
+    recipe, device = order.recipe, "cpu" if order.device == "cpu" else "cuda"
+    longest = recipe.max_length + 1
+    work = Work(recipe.rank, recipe.targets, longest, recipe.batch_size, recipe.dropout, adapters, free_text=False)
+    found = joint_sizes(base_architecture(order.base), work, device, free_memory(order.device), order.dtype)
+    return found or JointSizes(1, longest, base.form is Form.PACKED and device != "cpu")
 
 
 @dataclass(frozen=True, slots=True)
