@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,13 @@ from cli.left import left_json, left_lines
 from cli.options import batch_argument, json_option
 from cli.screen import console
 from cli.session import Session, waiting_note
-from config.batch import Batch, load_batch
+from config.batch import Base, Batch, load_batch
 from nonet.fingerprint import identify_base
 from nonet.hub import cached
 from nonet.plan import PEFT, Plan
+from nonet.problem import Problem
 from scheduler.plan import Draft, draft
+from scheduler.shards import AUTO_TOKENS
 from scheduler.submit import submit as submit_draft
 
 
@@ -38,7 +40,24 @@ def drafted(session: Session, path: Path) -> tuple[Batch, Draft]:
         if not base.local and cached(hub, base.model, base.revision) is None:
             click.echo(f"fetching {base.model} from {hub.full_name}", err=True)
     models = [identify_base(base.model, base.revision, folder, base.key, hub) for base in batch.bases]
-    return batch, draft(batch, models, session.settings.engine)
+    first = batch.bases[0]
+
+    def tokens(problem: Problem) -> int:
+        encode = encoder(Path(models[0].path), batch.prompt, first.recipe.max_length)
+        with _too_long_refused(batch, first):
+            return count_problems(encode, [problem], first.inference.permutations).tokens
+
+    return batch, draft(batch, models, session.settings.engine, tokens)
+
+
+@contextmanager
+def _too_long_refused(batch: Batch, base: Base) -> Iterator[None]:
+    """Raises RefusedError where a question does not fit."""
+    try:
+        yield
+    except ValueError as error:
+        of_base = f" of {base.key}" if base.name else ""
+        raise RefusedError(f"{batch.path}: training.max_length{of_base}: {error}", ExitCode.BAD_INPUT) from error
 
 
 def waiting(what: str) -> AbstractContextManager[object]:
@@ -102,12 +121,9 @@ def _tokens(batch: Batch, plan: Plan) -> tuple[dict[str, TokenCount], Asked]:
     asked: dict[str, TokenCount] = {}
     for base, given in zip(plan.bases, batch.bases, strict=True):
         encode = encoder(Path(base.model.path), batch.prompt, given.recipe.max_length)
-        try:
+        with _too_long_refused(batch, given):
             counted = [count_examples(encode, mix.examples) for mix in batch.mixes.values()]
             asked[base.name] = count_problems(encode, (*batch.validation, *batch.test), given.inference.permutations)
-        except ValueError as error:
-            of_base = f" of {given.key}" if base.name else ""
-            raise RefusedError(f"{batch.path}: training.max_length{of_base}: {error}", ExitCode.BAD_INPUT) from error
         adapters |= {a.name: count for a, count in zip(plan.adapters_of(base), counted, strict=True)}
     return adapters, asked
 
@@ -136,7 +152,8 @@ def _print_plan(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: Asked,
         for name in ("validation", "test")
         if (shards := [s for s in plan.shards if s.set == name])
     )
-    screen.print(f"shards   {sets}; {sum(s.questions for s in plan.shards):,} questions for each adapter")
+    cut = f", cut at {AUTO_TOKENS:,} tokens" if plan.bases[0].inference["shard_size"] is None else ""
+    screen.print(f"shards   {sets}{cut}; {sum(s.questions for s in plan.shards):,} questions for each adapter")
     screen.print()
     screen.print(table)
     screen.print()

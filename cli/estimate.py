@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from nonet.mix import Example
@@ -41,6 +42,7 @@ class AdapterEstimate:
     shards: int
 
 
+@lru_cache(maxsize=2)  # a plan that is cut by tokens counts them again
 def encoder(base: Path, prompt: Prompt, max_length: int) -> Encode:
     """Encodes questions as `base` will read them, each once; raises NoBaseError without a usable tokenizer."""
     tokenizer = Tokenizer(base)

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from config.batch_check import Check
 from config.batch_defect import refuse_keys
 from config.batch_schema import (
+    AUTO,
     AnsweringEntry,
     BaseEntry,
     BatchFile,
@@ -38,11 +39,11 @@ Section = TypeVar("Section", TrainingEntry, InferenceEntry)
 
 @dataclass(frozen=True, slots=True)
 class InferenceSpec:
-    """How the test is answered; `shard_size` in problems, `max_tokens` of a free text (1 for letters); each question
-    in so many `permutations` of its options; `stack` None: the one that a worker is set to."""
+    """How the test is answered; `shard_size` in problems (None: by tokens), `max_tokens` of a free text (1 for
+    letters); each question in so many `permutations` of its options; `stack` None: the one that a worker is set to."""
 
     engine: Literal["auto", "transformers", "vllm"]
-    shard_size: int
+    shard_size: int | None
     answer: Answer
     max_tokens: int
     permutations: int = 1
@@ -195,7 +196,8 @@ def _recipe(entry: TrainingEntry) -> Recipe:
 
 def _inference(entry: InferenceEntry) -> InferenceSpec:
     tokens = 1 if entry.answer == "letter" else entry.max_tokens or MAX_TOKENS
-    return InferenceSpec(entry.engine, entry.shard_size, entry.answer, tokens, entry.permutations, entry.stack)
+    size = None if entry.shard_size == AUTO else entry.shard_size
+    return InferenceSpec(entry.engine, size, entry.answer, tokens, entry.permutations, entry.stack)
 
 
 def _vote(entry: VoteEntry) -> VoteSpec:

@@ -31,6 +31,7 @@ SCHEMA_URI = "https://json-schema.org/draft/2020-12/schema"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Text = Annotated[str, StringConstraints(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+AUTO = "auto"
 _DEFAULTS = Recipe()
 _FIRST = "only the first so many rows of it"
 _MIN_MARGIN = "only questions whose label has at least this margin, 0 to 1"
@@ -171,11 +172,26 @@ class NamedBaseEntry(BaseEntry):
     )
 
 
+def _shard_size(value: object) -> object:
+    if value == AUTO:
+        return value
+    if type(value) is not int:
+        raise ValueError("must be a number of problems, or auto")
+    if value < 1:
+        raise ValueError("must be at least 1, or auto")
+    return value
+
+
+_SHARD_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "integer", "minimum": 1}, {"const": AUTO}]}
+
+
 class InferenceEntry(AnsweringEntry):
     """How the test is answered."""
 
     test: Text = Field(description="JSON Lines file of the test's rows, relative to the batch file")
-    shard_size: int = Field(100, ge=1, description="problems a shard")
+    shard_size: Annotated[Any, PlainValidator(_shard_size), WithJsonSchema(_SHARD_SCHEMA)] = Field(
+        100, description="problems a shard; auto: as many as come to 131,072 tokens of prompts"
+    )
     answer: Literal["letter", "text"] = Field(
         "letter", description="letter: the next token after the prefix; text: free text, then its last letter"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ from nonet.recipe import Recipe
 from nonet.rows import dumps, problem_row
 from nonet.split import normal_stem
 from nonet.unit_keys import adapter_key, questions_bytes, rows_digest
+from scheduler.shards import AUTO_TOKENS, by_number, by_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,13 @@ class Draft:
     inputs: Mapping[str, bytes]
 
 
-def draft(batch: Batch, models: Sequence[BaseModel], engine: str) -> Draft:
-    """The plan of `batch` over its bases, identified as `models`; `engine` is what `engine: auto` stands for.
+Tokens = Callable[[Problem], int]
+"""Tokens of all prompts of a problem."""
+
+
+def draft(batch: Batch, models: Sequence[BaseModel], engine: str, tokens: Tokens | None = None) -> Draft:
+    """The plan of `batch` over its bases, identified as `models`; `engine` is what `engine: auto` stands for, `tokens`
+    what `shard_size: auto` goes by (needed there only).
 
     Every mix is trained over every base. Raises DefectsError where two bases would make the same adapters.
     """
@@ -66,8 +72,8 @@ def draft(batch: Batch, models: Sequence[BaseModel], engine: str) -> Draft:
             for name, mix in batch.mixes.items()
         ),
         shards=(
-            *_shards(QuestionSet.VALIDATION, batch.validation, size),
-            *_shards(QuestionSet.TEST, batch.test, size),
+            *_shards(QuestionSet.VALIDATION, batch.validation, size, tokens),
+            *_shards(QuestionSet.TEST, batch.test, size, tokens),
         ),
         submission=batch.submission,
     )
@@ -155,14 +161,22 @@ def _uses(batch: Batch, draw: MixDraw) -> tuple[PlannedUse, ...]:
     return tuple(found)
 
 
-def _shards(questions: QuestionSet, problems: Sequence[Problem], size: int) -> Iterator[Shard]:
-    for index, start in enumerate(range(0, len(problems), size)):
-        part = problems[start : start + size]
+def _shards(
+    questions: QuestionSet, problems: Sequence[Problem], size: int | None, tokens: Tokens | None
+) -> Iterator[Shard]:
+    if size is not None:
+        cuts = by_number(len(problems), size)
+    elif tokens is not None:
+        cuts = by_tokens([tokens(problem) for problem in problems], AUTO_TOKENS)
+    else:
+        raise ValueError("shard_size: auto goes by tokens, and nobody counts them")
+    for index, (start, stop) in enumerate(cuts):
+        part = problems[start:stop]
         yield Shard(
             name=f"{questions}-{index:03d}",
             set=questions,
             start=start,
-            stop=start + len(part),
+            stop=stop,
             questions=sum(len(p.questions) for p in part),
             digest=rows_digest(part),
         )
