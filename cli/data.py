@@ -1,4 +1,5 @@
-"""`nonet data check` and `convert`: look at rows, and make rows of what people have. Knows what is printed."""
+"""`nonet data check`, `convert`, `split`: look at rows, make rows of what people have, set a part aside. Knows what is
+printed."""
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ from nonet.foreign.table import LeftOut, read_table
 from nonet.problem import Problem, Question
 from nonet.prompt import Prompt
 from nonet.rows import dumps, problem_row, read_problems
+from nonet.split import split_by_stem
 from nonet.survey import PERCENTS, Length, Survey, characters, shared_stems, survey
 
 SHOWN = 8
@@ -33,7 +35,7 @@ _ROWS = click.Path(path_type=Path, dir_okay=False, exists=True)
 
 @click.group()
 def data() -> None:
-    """Check rows, and convert what people have into rows."""
+    """Check rows, convert what people have into rows, set a part aside."""
 
 
 @data.command(short_help="every defect of files of rows, and what they hold")
@@ -229,3 +231,30 @@ def _left_out_lines(found: Conversion, file: Path | None) -> Iterator[str]:
     for reason, group in sorted(by_reason.items(), key=lambda item: -len(item[1])):
         places = [f"{one.place} {one.value}".strip() for one in group]
         yield f"  {len(group):>5,}  {reason}: {_some(places)}"
+
+
+@data.command(short_help="set a part of a labelled file aside, as a test")
+@click.argument("source", metavar="FILE", type=_ROWS)
+@click.option("--fraction", type=click.FloatRange(0, 1, True, True), default=0.2, show_default=True, metavar="F")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="another seed sets others aside")
+@click.option("--train", "kept", metavar="OUT", required=True, type=_FILE, help="file for the rest")
+@click.option("--test", "aside", metavar="OUT", required=True, type=_FILE, help="file for what is set aside")
+@click.option("--force", is_flag=True, help="overwrite them")
+def split(source: Path, fraction: float, seed: int, kept: Path, aside: Path, force: bool) -> None:
+    """Set a part of FILE aside as a test, whole stems at a time, where there is no test of its own.
+
+    Both parts keep their answers: an engine never sees those of a test, and `nonet score` needs them.
+    """
+    problems, defects = read_rows(source)
+    if defects:
+        raise DefectsError(defects)
+    try:
+        parts = dict(zip((kept, aside), split_by_stem(problems, fraction, seed), strict=True))
+    except ValueError as error:
+        raise RefusedError(f"{source}: {error}", ExitCode.BAD_INPUT) from error
+    existing = [file for file in parts if file.exists()]
+    if existing and not force:
+        raise RefusedError(f"{existing[0]} exists; give another file, or --force", ExitCode.BAD_INPUT)
+    for file, part in parts.items():
+        replace_file(file, dumps(problem_row(problem) for problem in part))
+        click.echo(f"{file}: {sum(len(problem.questions) for problem in part):,} questions in {len(part):,} problems")

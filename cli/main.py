@@ -16,7 +16,7 @@ import nonet
 COMMANDS = {
     "demo": ("cli.demo", "the demo batch from nothing to a scored submission, on this machine"),
     "init": ("cli.init", "write a batch file for the data that it is pointed at"),
-    "data": ("cli.data", "check rows; convert what people have into rows"),
+    "data": ("cli.data", "check rows; convert what people have into rows; split"),
     "base": ("cli.base", "fetch a base from a hub"),
     "plan": ("cli.batch", "what a batch would train and answer, and what is reused; queues nothing"),
     "submit": ("cli.batch", "queue a batch"),

@@ -116,7 +116,8 @@ def _test(labelled: Mapping[Path, bool]) -> Path:
             f"several files have no answers: {', '.join(map(str, open_files))}; say which with --test FILE"
         )
     raise NoTestError(
-        f"every file has answers: {', '.join(map(str, labelled))}; say with --test FILE which one is to be answered"
+        f"every file has answers: {', '.join(map(str, labelled))}; say with --test FILE which one is to be answered, "
+        "or set a part aside: nonet data split FILE --train train.jsonl --test test.jsonl"
     )
 
 

@@ -295,6 +295,21 @@ def test_a_test_without_answers_stays_one(tmp_path: Path) -> None:
     assert problem.questions[0].gold is None
 
 
+def test_a_part_is_set_aside_by_stem(tmp_path: Path) -> None:
+    train, test = tmp_path / "train.jsonl", tmp_path / "test.jsonl"
+    done = nonet("split", DEMO / "official.jsonl", "--train", train, "--test", test)
+    assert done.exit_code == 0, done.stderr
+    kept, aside = (read_problems(file, labelled=True)[0] for file in (train, test))
+    assert len(aside) == 22
+    assert sorted(p.id for p in kept + aside) == sorted(
+        p.id for p in read_problems(DEMO / "official.jsonl", labelled=True)[0]
+    )
+    assert not {p.stem for p in kept} & {p.stem for p in aside}
+    again = nonet("split", DEMO / "official.jsonl", "--train", train, "--test", test)
+    assert again.exit_code == 3
+    assert "--force" in again.stderr
+
+
 def test_check_shows_what_files_hold_and_what_they_share() -> None:
     done = nonet(
         "check", DEMO / "official.jsonl", DEMO / "prelim.jsonl", DEMO / "prelim_hand.jsonl", DEMO / "test.jsonl"
