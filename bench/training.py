@@ -1,6 +1,6 @@
 """What training costs: twelve adapters over one base by what users do, and by Nonet, side by side in one run.
 
-    python -m bench.training --device cuda --shape 32b --layers 64 --seconds 150      # a GPU, the stack gpu
+    python -m bench.training --device cuda --shape 32b --points 8 20 --seconds 150    # a GPU of 80 GB, the stack gpu
     python -m bench.training --device cpu --shape 40m                                 # the stack cpu
 
 Run with the Python of a stack, from the root of the checkout. The base has random weights and is made in memory: time
@@ -122,6 +122,7 @@ def main() -> None:
     arguments = _arguments()
     begun = time.monotonic()
     os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     import torch
 
     if arguments.device == "cpu":

@@ -300,7 +300,7 @@ def _trainer(wrapped: Any, rows: Sequence[Mapping[str, Any]], batch: int, recomp
     import torch
     import transformers
 
-    torch.use_deterministic_algorithms(False)
+    torch.use_deterministic_algorithms(False)  # Nonet's trainers switch them on, users do not
     times: list[float] = []
 
     class Clock(transformers.TrainerCallback):  # type: ignore[misc]
