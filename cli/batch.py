@@ -25,6 +25,8 @@ from nonet.fingerprint import identify_base
 from nonet.hub import cached
 from nonet.plan import PEFT, Plan
 from nonet.problem import Problem
+from nonet.sharing.commit import find_import
+from scheduler.imports import planned_imports
 from scheduler.plan import Draft, draft
 from scheduler.shards import AUTO_TOKENS
 from scheduler.submit import submit as submit_draft
@@ -47,7 +49,8 @@ def drafted(session: Session, path: Path) -> tuple[Batch, Draft]:
         with _too_long_refused(batch, first):
             return count_problems(encode, [problem], first.inference.permutations).tokens
 
-    return batch, draft(batch, models, session.settings.engine, tokens)
+    imports = planned_imports(batch, models, lambda key: find_import(session.storage, key))
+    return batch, draft(batch, models, session.settings.engine, tokens, imports)
 
 
 @contextmanager
@@ -124,7 +127,8 @@ def _tokens(batch: Batch, plan: Plan) -> tuple[dict[str, TokenCount], Asked]:
         with _too_long_refused(batch, given):
             counted = [count_examples(encode, mix.examples) for mix in batch.mixes.values()]
             asked[base.name] = count_problems(encode, (*batch.validation, *batch.test), given.inference.permutations)
-        adapters |= {a.name: count for a, count in zip(plan.adapters_of(base), counted, strict=True)}
+        drawn = [a.name for a in plan.adapters_of(base) if a.imported is None]
+        adapters |= dict(zip(drawn, counted, strict=True))
     return adapters, asked
 
 
@@ -139,6 +143,9 @@ def _print_plan(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: Asked,
     for found in adapters:
         adapter, counted = found.adapter, found.tokens
         leaked = Text(str(adapter.leaked), "bold red" if adapter.leaked else "")
+        if adapter.imported is not None:
+            table.add_row(adapter.name, *["-"] * 6, adapter.learnt_from[0], _reused(found))
+            continue
         figures = (f"{counted.tokens * found.epochs:,}", str(counted.cut)) if counted else ("-", "-")
         numbers = (str(adapter.rows), f"{adapter.questions:,}", *figures, f"{adapter.steps:,}")
         table.add_row(adapter.name, *numbers, leaked, ", ".join(adapter.sources), _reused(found))
@@ -241,6 +248,7 @@ def _plan_json(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: Asked) 
                 "key": found.adapter.key,
                 "base": found.adapter.base,
                 "sources": list(found.adapter.sources),
+                "imported": found.adapter.imported.origin if found.adapter.imported else None,
                 "rows": found.adapter.rows,
                 "questions": found.adapter.questions,
                 "steps": found.adapter.steps,
@@ -271,22 +279,29 @@ def submit(session: Session, batch_file: Path, follow: bool, anyway: bool) -> in
     """
     from cli.watch import watch_run
 
-    batch, found = drafted(session, batch_file)
-    if not session.store.exists(session.home.plan(found.plan.run)):
-        _tokens(batch, found.plan)  # refuses a question that cannot fit
-    if not anyway:
-        refuse_unfit(fits(found.plan, known_workers(session)), estimate(session.storage, found.plan, {}))
-    created = submit_draft(session.storage, found, batch.text)
-    seen = session.wake()
-    run = found.plan.run
+    plan, created = submitted(session, batch_file, anyway=anyway)
+    seen, run = session.wake(), plan.run
     click.echo(f"{run}: {'submitted' if created else 'known already, taken up again'}")
     note = waiting_note(seen)
     if note:
         click.echo(note, err=True)
     if follow:
-        return watch_run(session, found.plan)
+        return watch_run(session, plan)
     click.echo(f"follow it with: nonet watch {run}")
     return ExitCode.DONE
+
+
+def submitted(session: Session, path: Path, *, anyway: bool = False) -> tuple[Plan, bool]:
+    """Make the batch at `path` a run, once all of it is checked; its plan, and whether it was none before.
+
+    `anyway`: although no known worker can do all of it. Raises DefectsError, NoBaseError, RefusedError, OSError.
+    """
+    batch, found = drafted(session, path)
+    if not session.store.exists(session.home.plan(found.plan.run)):
+        _tokens(batch, found.plan)  # refuses a question that cannot fit
+    if not anyway:
+        refuse_unfit(fits(found.plan, known_workers(session)), estimate(session.storage, found.plan, {}))
+    return found.plan, submit_draft(session.storage, found, batch.text)
 
 
 @click.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from cli.errors import RefusedError
 from cli.exit_codes import ExitCode
+from cli.scoring import read_gold
 from cli.screen import console
 from cli.session import Session
 from cli.tables import chances, plain_table, share, span
@@ -33,13 +35,7 @@ _NOTES = (
 
 def show_comparison(session: Session, plan: Plan, seats: int | None, gold: Sequence[Problem], as_json: bool) -> None:
     """Print every way of voting over the ballots of `plan`, on validation and on `gold`; raises RefusedError."""
-    cells = [cell for cell in plan.cells if session.storage.has(cell.scope, cell.key)]
-    known = validated(session.storage, plan, cells)
-    test = labelled(gold, collect(session.storage, cells, QuestionSet.TEST)) if gold else None
-    try:
-        found = compare([adapter.name for adapter in plan.adapters], known, test, seats)
-    except ValueError as error:
-        raise RefusedError(f"{plan.run}: {error}", ExitCode.BAD_INPUT) from error
+    found, known, test = _compared(session, plan, seats, gold)
     if as_json:
         whole = {"schema": 1, "run": plan.run, "folds": FOLDS, "questions": len(known.gold)} | _json(found)
         click.echo(json.dumps(whole, ensure_ascii=False, indent=1))
@@ -53,6 +49,24 @@ def show_comparison(session: Session, plan: Plan, seats: int | None, gold: Seque
             click.echo(f"no model on {where}: {_floor(asked)}")
     for line in _NOTES:
         click.echo(line)
+
+
+def compared_ways(session: Session, plan: Plan, seats: int | None, gold: Path | None) -> Comparison:
+    """Every way of voting over the ballots of `plan`, on validation and on the rows of `gold`; raises RefusedError."""
+    return _compared(session, plan, seats, read_gold(gold) if gold else ())[0]
+
+
+def _compared(
+    session: Session, plan: Plan, seats: int | None, gold: Sequence[Problem]
+) -> tuple[Comparison, Labelled, Labelled | None]:
+    cells = [cell for cell in plan.cells if session.storage.has(cell.scope, cell.key)]
+    known = validated(session.storage, plan, cells)
+    test = labelled(gold, collect(session.storage, cells, QuestionSet.TEST)) if gold else None
+    try:
+        found = compare([adapter.name for adapter in plan.adapters], known, test, seats)
+    except ValueError as error:
+        raise RefusedError(f"{plan.run}: {error}", ExitCode.BAD_INPUT) from error
+    return found, known, test
 
 
 def _table(found: Comparison, *, tested: bool) -> Any:

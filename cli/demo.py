@@ -11,10 +11,11 @@ from cli.batch import drafted
 from cli.errors import RefusedError
 from cli.exit_codes import OF_PHASE, ExitCode
 from cli.fleet import fleet_up, places
+from cli.scoring import read_gold
 from cli.screen import console
 from cli.session import Session
 from cli.tables import results_lines, results_table, share, vote_lines
-from cli.vote import read_gold, voted
+from cli.vote import voted
 from cli.watch import follow_run
 from nonet.aggregation import spec_of
 from nonet.plan import Plan

@@ -86,7 +86,7 @@ def estimate(storage: Storage, plan: Plan, tokens: Mapping[str, TokenCount]) -> 
                 adapter,
                 tokens.get(adapter.name),
                 plan.base_of(adapter).recipe["epochs"],
-                adapter.key in trained,
+                adapter.key in trained or adapter.imported is not None,
                 len(keys & answered),
                 len(plan.shards),
             )

@@ -15,10 +15,11 @@ from rich.text import Text
 from cli.errors import RefusedError
 from cli.exit_codes import ExitCode
 from cli.options import json_option, run_argument
+from cli.scoring import read_gold
 from cli.screen import console
 from cli.session import Session
 from cli.tables import plain_table, share
-from cli.vote import read_gold, voted
+from cli.vote import voted
 from nonet.aggregation import problems_of, spec_of
 from nonet.explain import (
     NEAREST,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import keyword
 import os
 import sys
 import traceback
@@ -33,6 +34,8 @@ COMMANDS = {
     "diff": ("cli.diff", "what changed between two runs and their submissions, and why"),
     "report": ("cli.report", "write a run's report: one HTML page with its figures"),
     "logbook": ("cli.logbook", "write log.xlsx again: every run's adapters and votes, by base"),
+    "export": ("cli.share", "pack a run for others: adapters, model card, batch, ballots, report"),
+    "import": ("cli.share", "take adapters that were trained elsewhere as members"),
     "pseudo": ("cli.pseudo", "the vote's answers as labels for the next batch"),
     "up": ("cli.fleet", "the whole fleet on this machine, until Ctrl-C"),
     "worker": ("cli.fleet", "one worker"),
@@ -54,7 +57,8 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
+        module = importlib.import_module(COMMANDS[cmd_name][0])
+        command = getattr(module, f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name)
         assert isinstance(command, click.Command)
         return command
 

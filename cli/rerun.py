@@ -34,14 +34,7 @@ def rerun(
     What is committed is never computed twice. A cell that waits for a failed adapter brings that adapter along.
     """
     plan = session.plan(run)
-    check_names(plan, adapters, shards)
-    state, _ = session.state(plan)
-    meant = rerun_units(state, failed=failed, adapters=adapters, shards=shards)
-    if (adapters or shards) and not meant and not failed:
-        raise RefusedError(
-            "everything selected is committed: committed results are never computed twice", ExitCode.USAGE
-        )
-    again = forgivable(state, meant)
+    again = meant_again(session, plan, failed=failed, adapters=adapters, shards=shards)
     cancelled = session.store.exists(session.home.cancelled(plan.run))
     for unit in again:
         click.echo(f"{unit.name}: {attempts_text(unit.attempts)}, {cause(unit.last)}")
@@ -53,6 +46,20 @@ def rerun(
         click.echo("dry run: nothing was changed")
         return
     _say(forgive(session, plan, again))
+
+
+def meant_again(
+    session: Session, plan: Plan, *, failed: bool, adapters: Sequence[str], shards: Sequence[str]
+) -> tuple[UnitStatus, ...]:
+    """The failed units of the run of `plan` that a rerun with this selection means; raises RefusedError, OSError."""
+    check_names(plan, adapters, shards)
+    state, _ = session.state(plan)
+    meant = rerun_units(state, failed=failed, adapters=adapters, shards=shards)
+    if (adapters or shards) and not meant and not failed:
+        raise RefusedError(
+            "everything selected is committed: committed results are never computed twice", ExitCode.USAGE
+        )
+    return forgivable(state, meant)
 
 
 def forgive(session: Session, plan: Plan, again: Iterable[UnitStatus]) -> FleetSeen:

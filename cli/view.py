@@ -75,12 +75,16 @@ def _row(state: RunState, index: int, unit: UnitStatus) -> Row:
     cells = list(zip(state.plan.shards, found, strict=True))
     return Row(
         name=unit.name,
-        training=training_text(unit),
+        training="imported" if _imported(state, index, unit) else training_text(unit),
         state=unit.state,
         validation=_of_set(cells, QuestionSet.VALIDATION),
         test=_of_set(cells, QuestionSet.TEST),
         answered=found.count(UnitState.COMMITTED),
     )
+
+
+def _imported(state: RunState, index: int, unit: UnitStatus) -> bool:
+    return state.plan.adapters[index].imported is not None and unit.state is UnitState.COMMITTED
 
 
 def _of_set(cells: Iterable[tuple[Shard, UnitState]], wanted: QuestionSet) -> tuple[UnitState, ...]:

@@ -53,15 +53,16 @@ def follow_run(
 
     `hint` is called at each look; what it gives stands under the grid. Raises OSError, KeyboardInterrupt.
     """
-    looks = _Looks(session, plan, None if timeout is None else time.monotonic() + timeout)
+    looks = Looks(session, plan, timeout)
     return (_live(looks, hint) if console().is_terminal else _lines(looks, hint)).phase
 
 
-class _Looks:
-    """The states of a run, a look a second, ending with the first that is not running or with the time."""
+class Looks:
+    """The states of a run, a look a second, to the first that is not running, or for `timeout` seconds if any."""
 
-    def __init__(self, session: Session, plan: Plan, end: float | None) -> None:
-        self._session, self._plan, self._end = session, plan, end
+    def __init__(self, session: Session, plan: Plan, timeout: float | None) -> None:
+        self._session, self._plan = session, plan
+        self._end = None if timeout is None else time.monotonic() + timeout
         self._left: tuple[str, ...] = ()
         self._next_left = 0.0
 
@@ -85,7 +86,7 @@ class _Looks:
         time.sleep(max(0.0, min(LOOK_SECONDS, left)))
 
 
-def _live(looks: _Looks, hint: Callable[[], str]) -> RunState:
+def _live(looks: Looks, hint: Callable[[], str]) -> RunState:
     state, seen = looks.now()
     with Live(
         RunScreen(state, seen, hint(), looks.left(state)), console=console(), auto_refresh=False, transient=False
@@ -98,7 +99,7 @@ def _live(looks: _Looks, hint: Callable[[], str]) -> RunState:
     return state
 
 
-def _lines(looks: _Looks, hint: Callable[[], str]) -> RunState:
+def _lines(looks: Looks, hint: Callable[[], str]) -> RunState:
     """One line a change, with the time of day, and the progress of what works every now and then."""
     before: RunState | None = None
     noted: str | None = None

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
+from config.batch_adapters import ImportSpec
 from config.batch_check import Check
 from config.batch_defect import refuse_keys
 from config.batch_schema import (
@@ -85,7 +86,7 @@ class Batch:
     """A sound batch file with the data that it names; `text` is the file itself.
 
     `problems` holds each source's rows as they are, validation included; `validation` is () where the file
-    sets none aside. `bases` and `mixes` keep the file's order.
+    sets none aside. `bases`, `mixes` and `imports` keep the file's order.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Batch:
     test: tuple[Problem, ...]
     validation: tuple[Problem, ...]
     mixes: dict[str, MixDraw]
+    imports: tuple[ImportSpec, ...]
     vote: VoteSpec
     submission: str
     text: str
@@ -159,6 +161,7 @@ def _batch(path: Path, text: str, parsed: BatchFile, check: Check) -> Batch:
         test=check.test,
         validation=check.validation,
         mixes=mixes,
+        imports=check.imports,
         vote=_vote(parsed.vote),
         submission=parsed.submission,
         text=text,

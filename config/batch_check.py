@@ -13,6 +13,7 @@ import re
 import unicodedata
 from pathlib import Path
 
+from config.batch_adapters import ImportSpec, check_adapters
 from config.batch_defect import nearest
 from config.batch_labels import check_labels, check_margin
 from config.batch_schema import MixEntry, SourceEntry, ValidationEntry
@@ -46,6 +47,7 @@ class Check:
         self.tested: Tested = {}
         self.validation: tuple[Problem, ...] = ()
         self.read: dict[tuple[Path, bool], Rows] = {}
+        self.imports: tuple[ImportSpec, ...] = ()
 
     def run(self) -> None:
         self.check_bases()
@@ -53,6 +55,7 @@ class Check:
         self.check_inference()
         self.check_validation()
         self.check_mixes()
+        self.imports = check_adapters(self.document, self.folder)
         check_vote(self.document)
 
     def row_defects(self) -> tuple[Defect, ...]:
@@ -197,6 +200,7 @@ class Check:
 
     def check_mixes(self) -> None:
         self.check_alike("mixes")
+        self.check_members()
         drawn: dict[bytes, str] = {}
         for name, value in self.document.mapping_at("mixes").items():
             whole = self.check_uses(name)
@@ -212,6 +216,14 @@ class Check:
                     remedy = "Change what it uses, its sample or its seed, or remove it."
                     message = f"the mix draws the same examples as {other!r}: one adapter would vote twice"
                     self.document.refuse(("mixes", name), repr(name), message, remedy)
+
+    def check_members(self) -> None:
+        """Refuse a file without any member, and mixes without sources."""
+        value = self.document.value
+        lacking = {"mixes": "one adapter each, by name", "sources": "labelled files, by name"}
+        for key, meaning in lacking.items():
+            if key not in value and ("adapters" not in value or (key == "sources" and "mixes" in value)):
+                self.document.refuse((key,), "", "the key is missing", f"Add it ({meaning}).")
 
     def check_uses(self, name: str) -> bool:
         """Check the sources of a mix; whether all of them are there and free of defects."""

@@ -22,7 +22,7 @@ _LIMITS = {
     "less_than": ("lt", "must be below {}"),
     "less_than_equal": ("le", "must be at most {}"),
 }
-NAMED = ("sources", "mixes", "bases")
+NAMED = ("sources", "mixes", "bases", "adapters")
 """Sections that hold entries by name."""
 _NEVER = dict.fromkeys(
     ("merge", "merged", "merge_lora", "merge_adapter", "merge_adapters"),
@@ -158,7 +158,7 @@ def _model_at(loc: KeyPath) -> type[BaseModel]:
     for depth, part in enumerate(loc):
         if depth == 1 and loc[0] in NAMED:
             continue
-        field = model.model_fields.get(str(part))
+        field = model.model_fields.get(str(part)) or model.model_fields.get(f"{part}_")
         below = list(_models(field.annotation)) if field is not None else []
         model = below[0] if below else model
     return model

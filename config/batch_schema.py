@@ -204,6 +204,20 @@ class InferenceEntry(AnsweringEntry):
     )
 
 
+class AdapterEntry(Entry):
+    """An adapter that was trained elsewhere."""
+
+    import_: Text = Field(
+        alias="import",
+        description="folder in peft's format or pack of `nonet export`, relative to the batch file; or the key that "
+        "`nonet import` printed",
+    )
+    adapter: Text | None = Field(None, description="which adapter of a pack; null: the only one")
+    base: Name | None = Field(None, description="which of several bases it is worn by")
+    allow_other_base: bool = Field(False, description="true: wear it over another base than it was trained over")
+    allow_leak: bool = Field(False, description="true: take it although it was trained on stems of the test")
+
+
 def _select(value: object) -> object:
     if value in SELECTIONS:
         return value
@@ -251,9 +265,14 @@ class BatchFile(Entry):
         None, min_length=1, description="instead of base: several by name; every mix is trained over each"
     )
     prompt: PromptEntry = Field(default_factory=PromptEntry)
-    sources: dict[Name, SourceEntry] = Field(min_length=1, description="labelled files, by name")
+    sources: dict[Name, SourceEntry] = Field(default_factory=dict, min_length=1, description="labelled files, by name")
     validation: ValidationEntry | None = None
-    mixes: dict[Name, MixEntry] = Field(min_length=1, description="one adapter each, by name")
+    mixes: dict[Name, MixEntry] = Field(default_factory=dict, min_length=1, description="one adapter each, by name")
+    adapters: dict[Name, AdapterEntry] = Field(
+        default_factory=dict,
+        min_length=1,
+        description="adapters that were trained elsewhere, by name; they vote like mixes",
+    )
     training: TrainingEntry = Field(default_factory=TrainingEntry)
     inference: InferenceEntry
     vote: VoteEntry = Field(default_factory=VoteEntry)
@@ -265,4 +284,5 @@ class BatchFile(Entry):
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of the batch file, for editors."""
     whole = BatchFile.model_json_schema()
-    return {"$schema": SCHEMA_URI, **whole, "oneOf": [{"required": ["base"]}, {"required": ["bases"]}]}
+    members = {"anyOf": [{"required": ["mixes", "sources"]}, {"required": ["adapters"]}]}
+    return {"$schema": SCHEMA_URI, **whole, "oneOf": [{"required": ["base"]}, {"required": ["bases"]}], **members}

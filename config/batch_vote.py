@@ -32,9 +32,11 @@ def check_vote(document: Document) -> None:
 
 
 def adapter_names(document: Document) -> list[str]:
-    """Names of the adapters that the file makes: every mix over every base."""
+    """Names of the adapters that the file makes, every mix over every base, and of those that it imports."""
     mixes, bases = document.mapping_at("mixes"), list(document.mapping_at("bases")) or [""]
-    return [adapter_name(mix, base, len(bases)) for base in bases for mix in mixes]
+    made = [adapter_name(mix, base, len(bases)) for base in bases for mix in mixes]
+    imports = document.mapping_at("adapters")
+    return made + [adapter_name(n, str(document.at(("adapters", n, "base"))), len(bases)) for n in imports]
 
 
 def _check_select(document: Document, select: object, names: list[str]) -> int:

@@ -108,7 +108,7 @@ def contested(
 
 def mixes_of(storage: Storage, plan: Plan) -> dict[str, tuple[Example, ...]]:
     """The examples of every mix of `plan`, by its name; raises nonet.storage.DamagedInputError, ValueError."""
-    inputs = {adapter.mix: adapter.input for adapter in plan.adapters}
+    inputs = {adapter.mix: adapter.input for adapter in plan.adapters if adapter.imported is None}
     return {mix: read_examples(storage.input_path(name)) for mix, name in inputs.items()}
 
 

@@ -112,16 +112,17 @@ def _adapter_entry(
     validation = {m["name"]: m["validation"] for m in manifest["members"]} if manifest else {}
     voters = [voter["name"] for voter in manifest["vote"]["voters"]] if manifest else None
     tested = score.members.get(adapter.name) if score else None
+    drawn = adapter.imported is None
     return Entry(
         run=plan.run,
         mix=adapter.name,
-        sources=" + ".join(use_text(use) for use in adapter.uses),
-        rows=adapter.rows,
-        questions=adapter.questions,
-        leaked=sum(use.leaked for use in adapter.uses),
+        sources=drawn_text(adapter),
+        rows=adapter.rows if drawn else None,
+        questions=adapter.questions if drawn else None,
+        leaked=sum(use.leaked for use in adapter.uses) if drawn else None,
         sample=adapter.sample,
         sample_seed=adapter.seed if adapter.sample is not None else None,
-        seed=plan.base_of(adapter).recipe["seed"],
+        seed=plan.base_of(adapter).recipe["seed"] if drawn else None,
         steps=training.get("steps"),
         loss=training.get("final_loss"),
         minutes=None if seconds is None else seconds / 60,
@@ -145,6 +146,11 @@ def _vote_entry(plan: Plan, manifest: Mapping[str, Any], score: RunScore | None)
         test=score.submission.accuracy if score else None,
         vote=True,
     )
+
+
+def drawn_text(adapter: PlannedAdapter) -> str:
+    """What an adapter was trained on, as people write it: its sources, or where it was imported from."""
+    return " + ".join([use_text(use) for use in adapter.uses] or adapter.learnt_from)
 
 
 def use_text(use: PlannedUse) -> str:

@@ -94,10 +94,18 @@ class PlannedUse:
 
 
 @dataclass(frozen=True, slots=True)
+class Import:
+    """Of an adapter that was trained elsewhere: where it comes from, for people (`origin`), and the `rank` of LoRA."""
+
+    origin: str
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedAdapter:
-    """One adapter to train: `name` is the mix's (`mix@base` where there are several bases); `input` the digest of its
-    examples; `base` the name of its base; the rest is for people: `sample` (None: all) of the questions that the mix
-    uses, drawn by `seed`, and what they come to.
+    """One adapter: `name` is the mix's (`mix@base` where there are several bases); `input` the digest of its examples
+    ("" where it is `imported`); `base` the name of its base; the rest is for people: `sample` (None: all) of the
+    questions that the mix uses, drawn by `seed`, and what they come to.
     """
 
     name: str
@@ -110,6 +118,7 @@ class PlannedAdapter:
     sample: float | None = None
     seed: int = 0
     base: str = ""
+    imported: Import | None = None
 
     @property
     def mix(self) -> str:
@@ -120,6 +129,11 @@ class PlannedAdapter:
     def sources(self) -> tuple[str, ...]:
         """Names of the sources that questions were drawn from."""
         return tuple(use.source for use in self.uses)
+
+    @property
+    def learnt_from(self) -> tuple[str, ...]:
+        """What it was trained on, for people: its sources, or where it was imported from."""
+        return self.sources if self.imported is None else (f"imported: {self.imported.origin}",)
 
     @property
     def rows(self) -> int:
@@ -194,6 +208,9 @@ class Plan:
             "inference": {k: v for k, v in base.inference.items() if _in_cell_keys(k, v)},
             "max_length": base.recipe["max_length"],
         }
+        if adapter.imported is not None:  # its key says nothing of the base that it is worn by
+            inputs["base"] = base.model.digest
+            inputs["dtype"] = base.dtype
         return keys_of("ballots", inputs, "shard", (shard.digest for shard in shards))
 
     def base_of(self, adapter: PlannedAdapter) -> PlannedBase:
@@ -233,6 +250,15 @@ class Plan:
     def shards_of(self, questions: QuestionSet) -> Iterator[Shard]:
         return (s for s in self.shards if s.set is questions)
 
+    @property
+    def rank(self) -> Mapping[str, int]:
+        """The highest rank of LoRA among the adapters of each base, by its name."""
+        ranks = {base.name: [base.recipe["rank"]] for base in self.bases}
+        for adapter in self.adapters:
+            if adapter.imported is not None:
+                ranks[adapter.base].append(adapter.imported.rank)
+        return {name: max(found) for name, found in ranks.items()}
+
     def to_json(self) -> bytes:
         return json.dumps(_record(self), ensure_ascii=False, indent=1).encode() + b"\n"
 
@@ -263,8 +289,12 @@ def adapter_name(mix: str, base: str, bases: int) -> str:
 
 
 def _record(plan: Plan) -> dict[str, Any]:
-    """The plan as JSON has it. The trainer is left out where it is peft, as before there was another."""
+    """The plan as JSON has it. A trainer is left out where it is peft, and imported where an adapter is not, as before
+    there was anything else: the same batch is the same run."""
     record = asdict(plan)
+    for adapter in record["adapters"]:
+        if adapter["imported"] is None:
+            del adapter["imported"]
     for base in record["bases"]:
         if base["trainer"] == PEFT:
             del base["trainer"]
@@ -290,13 +320,18 @@ def plan_from_json(data: bytes) -> Plan:
             "use the Nonet that planned it, or submit the batch again with this one"
         )
     raw["bases"] = tuple(map(_base, raw["bases"]))
-    raw["adapters"] = tuple(PlannedAdapter(**{**a, "uses": tuple(map(_use, a["uses"]))}) for a in raw["adapters"])
+    raw["adapters"] = tuple(map(_adapter, raw["adapters"]))
     raw["shards"] = tuple(Shard(**{**s, "set": QuestionSet(s["set"])}) for s in raw["shards"])
     return Plan(**raw)
 
 
 def _base(raw: Mapping[str, Any]) -> PlannedBase:
     return PlannedBase(**{**raw, "model": BaseModel(**raw["model"]), "stacks": Stacks(**raw["stacks"])})
+
+
+def _adapter(raw: Mapping[str, Any]) -> PlannedAdapter:
+    imported = Import(**raw["imported"]) if raw.get("imported") else None
+    return PlannedAdapter(**{**raw, "uses": tuple(map(_use, raw["uses"])), "imported": imported})
 
 
 def _use(raw: Mapping[str, Any]) -> PlannedUse:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nonet.logbook import use_text
+from nonet.logbook import drawn_text
 from nonet.plan import Plan, PlannedAdapter, PlannedBase
 
 
@@ -57,7 +57,7 @@ def reasons(first: Plan, here: PlannedAdapter, second: Plan, there: PlannedAdapt
     found += [change.place for change in _fields("prompt", first.prompt, second.prompt)]
     found += [f"mixes.{here.mix}"] if here.input != there.input else []
     found += ["inference.test"] if first.inputs["test"] != second.inputs["test"] else []
-    quiet = ("training.checkpoint_every", "inference.shard_size")
+    quiet = ("training.checkpoint_every", "training.trainer", "inference.shard_size")
     return tuple(place for place in found if not place.endswith((*quiet, ".stack")))
 
 
@@ -68,6 +68,7 @@ def _base_changes(first: PlannedBase, second: PlannedBase) -> Iterator[Change]:
         yield Change(f"bases.{first.name}" if first.name else "base", *values)
     yield from _differing(f"{prefix}dtype" if prefix else "base.dtype", first.dtype, second.dtype)
     yield from _fields(f"{prefix}training", first.recipe, second.recipe)
+    yield from _differing(f"{prefix}training.trainer", first.trainer, second.trainer)
     yield from _differing(f"{prefix}training.stack", first.stacks.train, second.stacks.train)
     yield from _differing(f"{prefix}inference.engine", first.engine, second.engine)
     yield from _fields(f"{prefix}inference", first.inference, second.inference)
@@ -91,8 +92,9 @@ def _mix_changes(first: Plan, second: Plan) -> Iterator[Change]:
 def _drawn(adapter: PlannedAdapter) -> str:
     """What a mix draws, in words."""
     sample = "" if adapter.sample is None else f", sample {adapter.sample:g} by seed {adapter.seed}"
-    uses = " + ".join(use_text(use) for use in adapter.uses)
-    return f"{uses}: {adapter.questions} questions{sample} ({adapter.input[:8]})"
+    if adapter.imported is not None:
+        return f"{drawn_text(adapter)} ({adapter.key[:8]})"
+    return f"{drawn_text(adapter)}: {adapter.questions} questions{sample} ({adapter.input[:8]})"
 
 
 def _fields(place: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[Change]:

@@ -24,6 +24,14 @@ def write_result(home: Home, plan: Plan, submission: bytes, manifest: Mapping[st
     home.store.replace(home.manifest(plan.run, plan.submission), text)
 
 
+def submission_of(storage: Storage, plan: Plan) -> bytes | None:
+    """The submission in the run's folder, None where there is none; raises OSError."""
+    try:
+        return storage.store.read(storage.home.submission(plan.run, plan.submission))
+    except FileNotFoundError:
+        return None
+
+
 def result_stands(storage: Storage, plan: Plan, key: str) -> bool:
     """Whether the run's folder holds what the committed vote `key` made; raises OSError.
 

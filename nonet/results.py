@@ -84,7 +84,7 @@ def results_of(
     members = tuple(
         MemberResult(
             name=name,
-            sources=planned[name].sources,
+            sources=planned[name].learnt_from,
             rows=planned[name].rows,
             questions=planned[name].questions,
             steps=planned[name].steps,

@@ -27,28 +27,38 @@ from nonet.plan import (
 from nonet.problem import Problem
 from nonet.recipe import Recipe
 from nonet.rows import dumps, problem_row
+from nonet.sharing.checked import CheckedAdapter
 from nonet.split import normal_stem
 from nonet.unit_keys import adapter_key, questions_bytes, rows_digest
+from scheduler.imports import Imported, refuse_trained_twins
 from scheduler.shards import AUTO_TOKENS, by_number, by_tokens
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A plan and the input files that it names, by digest."""
+    """A plan, the input files that it names, by digest, and the adapters that it imports."""
 
     plan: Plan
     inputs: Mapping[str, bytes]
+    imports: tuple[CheckedAdapter, ...] = ()
 
 
 Tokens = Callable[[Problem], int]
 """Tokens of all prompts of a problem."""
 
 
-def draft(batch: Batch, models: Sequence[BaseModel], engine: str, tokens: Tokens | None = None) -> Draft:
+def draft(
+    batch: Batch,
+    models: Sequence[BaseModel],
+    engine: str,
+    tokens: Tokens | None = None,
+    imports: Sequence[Imported] = (),
+) -> Draft:
     """The plan of `batch` over its bases, identified as `models`; `engine` is what `engine: auto` stands for, `tokens`
     what `shard_size: auto` goes by (needed there only).
 
-    Every mix is trained over every base. Raises DefectsError where two bases would make the same adapters.
+    Every mix is trained over every base; `imports` are the batch's (scheduler.imports). Raises DefectsError where one
+    adapter would vote twice.
     """
     prompt = _json(asdict(batch.prompt))
     rows = {
@@ -66,10 +76,13 @@ def draft(batch: Batch, models: Sequence[BaseModel], engine: str, tokens: Tokens
         prompt=prompt,
         vote=_json(asdict(batch.vote)),
         inputs={name: digest(data) for name, data in rows.items()},
-        adapters=tuple(
-            _adapter(mix, _uses(batch, mix), digest(examples[name]), base, prompt, len(bases))
-            for base in bases
-            for name, mix in batch.mixes.items()
+        adapters=(
+            *(
+                _adapter(mix, _uses(batch, mix), digest(examples[name]), base, prompt, len(bases))
+                for base in bases
+                for name, mix in batch.mixes.items()
+            ),
+            *(imported.planned for imported in imports),
         ),
         shards=(
             *_shards(QuestionSet.VALIDATION, batch.validation, size, tokens),
@@ -78,7 +91,9 @@ def draft(batch: Batch, models: Sequence[BaseModel], engine: str, tokens: Tokens
         submission=batch.submission,
     )
     _refuse_twins(batch, plan)
-    return Draft(named(plan), {digest(data): data for data in (*rows.values(), *examples.values())})
+    refuse_trained_twins(plan, imports)
+    inputs = {digest(data): data for data in (*rows.values(), *examples.values())}
+    return Draft(named(plan), inputs, tuple(imported.adapter for imported in imports))
 
 
 def _base(base: Base, model: BaseModel, engine: str) -> PlannedBase:

@@ -21,6 +21,10 @@ from tasks.fitness import able_or_rest, plan_or_rest
 from tasks.port import Event
 from tasks.progress import Progress
 
+GONE = (
+    "this adapter was imported ({origin}), and its files are gone or damaged; submit the batch again where they are, "
+    "or `nonet import` them, then `nonet rerun`"
+)
 log = logging.getLogger("nonet.train")
 
 
@@ -36,6 +40,10 @@ def train(self: Task, run: str, keys: list[str]) -> dict[str, str]:
             return {}
     units = [Unit(ADAPTERS, a.key, a.name) for a in adapters]
     with claimed(context, run, units, len(units)) as claim:
+        for unit in claim.open_units():
+            imported = plan.adapter(unit.key).imported
+            if imported is not None:
+                claim.fail(unit, ErrorClass.BAD_INPUT, GONE.format(origin=imported.origin))
         for base in plan.bases:
             held = [plan.adapter(unit.key) for unit in claim.open_units()]
             of_base = [adapter for adapter in held if adapter.base == base.name]

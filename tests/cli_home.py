@@ -70,7 +70,7 @@ def write_files(folder: Path) -> Path:
     base = folder / "base"
     base.mkdir()
     (base / "config.json").write_text("{}")
-    (base / "model.safetensors").write_bytes(b"weights")
+    save_file({"layer.weight": numpy.ones((2, 4), numpy.float32)}, base / "model.safetensors")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(DEMO_BASE / name, base)
     path = folder / "batch.yaml"
@@ -135,7 +135,7 @@ class CliHome:
             if not names or adapter.name in names:
                 self.begin(adapter.key, adapter.name)
                 folder = self.storage.staging(adapter.key, 1)
-                write_adapter(folder)
+                write_adapter(folder, 1.0 + plan.adapters.index(adapter))
                 base = plan.base_of(adapter)
                 body = {"base": base.model.told(), "input": adapter.input, "recipe": dict(base.recipe), "training": {}}
                 self.storage.publish(ADAPTERS, adapter.key, 1, folder=folder, body=body)

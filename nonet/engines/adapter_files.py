@@ -54,7 +54,7 @@ def _problem(config: Any, weights: Mapping[str, Any], shapes: Shapes) -> str | N
     targets, rank = config.get("target_modules"), config.get("r")
     if not isinstance(targets, list) or type(rank) is not int:
         return f"{CONFIG} names no rank or no list of target modules"
-    expected = _expected(set(targets), rank, shapes)
+    expected = expected_shapes(set(targets), rank, shapes)
     if not expected:
         return f"the base has none of the modules {sorted(targets)}"
     for name in sorted(expected.keys() ^ weights.keys()):
@@ -67,7 +67,7 @@ def _problem(config: Any, weights: Mapping[str, Any], shapes: Shapes) -> str | N
     return None
 
 
-def _expected(targets: set[str], rank: int, shapes: Shapes) -> dict[str, tuple[int, int]]:
+def expected_shapes(targets: set[str], rank: int, shapes: Shapes) -> dict[str, tuple[int, int]]:
     """Shape of each weight that a LoRA adapter of `rank` on the modules `targets` has, by peft's names."""
     expected = {}
     for module, (inputs, outputs) in shapes.items():

@@ -10,12 +10,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import nonet
 from nonet.attempt import Attempts
 from nonet.ballot import Ballot
-from nonet.logbook import GIB, use_text
+from nonet.logbook import GIB, drawn_text
 from nonet.pairs import VOTE, pair_between
 from nonet.plan import Plan, QuestionSet
 from nonet.problem import Question
@@ -62,7 +61,7 @@ def page(facts: Facts) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"share": share, "interval": interval, "sources": _sources, "probability": _probability}
+    environment.filters |= {"share": share, "interval": interval, "drawn": drawn_text, "probability": _probability}
     outcomes = facts.outcomes
     return environment.get_template(_TEMPLATE).render(
         facts=facts,
@@ -92,10 +91,6 @@ def share(value: float | None) -> str:
 def interval(score: Score | None) -> str:
     found = score.interval if score else None
     return "" if found is None else f"{found.low:.3f}–{found.high:.3f}"
-
-
-def _sources(uses: Sequence[Any]) -> str:
-    return " + ".join(use_text(use) for use in uses)
 
 
 def _probability(ballot: Ballot, at: int) -> float | None:

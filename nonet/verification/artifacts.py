@@ -9,12 +9,14 @@ from typing import Any
 from nonet.aggregation import problems_of
 from nonet.ballot import Ballot
 from nonet.engines.adapter_files import CONFIG, WEIGHTS
-from nonet.plan import ADAPTERS, Cell, Plan, PlannedAdapter, QuestionSet
+from nonet.plan import ADAPTERS, Plan, PlannedAdapter, QuestionSet
 from nonet.problem import Question, split_questions
+from nonet.sharing.commit import imported_key
 from nonet.storage import Commit, DamagedError, Storage
 from nonet.unit_keys import NOT_IN_KEYS
 from nonet.verification.check import Check, Outcome
 
+_SHOWN = 5
 _ANSWER = "set it aside with `nonet vote {run}`, and a fleet answers that shard again"
 _TRAIN = "remove that record; a fleet trains the adapter again when a run needs it"
 _REMOVE = "remove that record, and a fleet answers that shard again"
@@ -34,7 +36,7 @@ def check_adapters(storage: Storage, plan: Plan) -> Iterator[Check]:
             remedy = _GOING.format(run=plan.run)
             yield Check(Outcome.MISSING, "adapters", f"{adapter.name} is not there yet, or not any more", remedy)
             continue
-        wrong = _of_another(plan, adapter, commit)
+        wrong = _of_another(storage, plan, adapter, commit)
         if wrong:
             place = storage.store.place(storage.home.commits(ADAPTERS) / f"{adapter.key}.json")
             yield Check(Outcome.FAIL, "adapters", f"{adapter.name}: {place}: {wrong}", _TRAIN)
@@ -43,11 +45,13 @@ def check_adapters(storage: Storage, plan: Plan) -> Iterator[Check]:
         yield Check(Outcome.PASS, "adapters", f"{sound} with their records and files as they were committed")
 
 
-def _of_another(plan: Plan, adapter: PlannedAdapter, commit: Commit) -> str:
+def _of_another(storage: Storage, plan: Plan, adapter: PlannedAdapter, commit: Commit) -> str:
     """How an adapter's record contradicts the plan, "" where it does not."""
     lacking = [name for name in (CONFIG, WEIGHTS) if name not in commit.files]
     if lacking:
         return f"it has no file {lacking[0]}"
+    if adapter.imported is not None:
+        return "" if imported_key(storage, commit) == adapter.key else "its key does not follow from its content"
     base = plan.base_of(adapter)
     told = commit.body.get("base")
     if isinstance(told, dict) and told.get("digest") != base.model.digest:
@@ -67,6 +71,7 @@ def check_ballots(storage: Storage, plan: Plan) -> Iterator[Check]:
     sets = [kind for kind in QuestionSet if any(plan.shards_of(kind))]
     rows = {kind: problems_of(storage, plan, kind.value) for kind in sets}
     sound, ballots, abstained = 0, 0, 0
+    missing: list[str] = []
     for cell in plan.cells:
         asked = split_questions(rows[cell.shard.set][cell.shard.start : cell.shard.stop])
         place = storage.store.place(storage.home.commits(cell.scope) / f"{cell.key}.json")
@@ -77,7 +82,7 @@ def check_ballots(storage: Storage, plan: Plan) -> Iterator[Check]:
             yield Check(Outcome.FAIL, "ballots", f"{cell.name}: {error}", remedy)
             continue
         if commit is None:
-            yield _absent(cell, plan)
+            missing.append(cell.name)
             continue
         wrong, cast = _cast_on(asked, commit)
         if wrong:
@@ -85,13 +90,13 @@ def check_ballots(storage: Storage, plan: Plan) -> Iterator[Check]:
         sound += not wrong
         ballots += len(cast)
         abstained += sum(ballot.letter is None for ballot in cast)
+    if missing:
+        some = ", ".join(missing[:_SHOWN]) + (", …" if len(missing) > _SHOWN else "")
+        text = f"{len(missing):,} of {len(plan.cells):,} cells are not answered yet: {some}"
+        yield Check(Outcome.MISSING, "ballots", text, _GOING.format(run=plan.run))
     if sound == len(plan.cells):
         text = f"{sound:,} cells with {ballots:,} ballots, {abstained:,} of them abstentions: one for each question"
         yield Check(Outcome.PASS, "ballots", f"{text} and member, in the order of the rows")
-
-
-def _absent(cell: Cell, plan: Plan) -> Check:
-    return Check(Outcome.MISSING, "ballots", f"{cell.name} is not answered yet", _GOING.format(run=plan.run))
 
 
 def _cast_on(asked: Sequence[Question], commit: Commit) -> tuple[str, tuple[Ballot, ...]]:

@@ -52,7 +52,7 @@ def check_keys(storage: Storage, plan: Plan) -> Iterator[Check]:
     """Every adapter's key and every shard's digest made again from the inputs; shards cover each question once."""
     place = storage.store.place(storage.home.plan(plan.run))
     wrong = []
-    for adapter in plan.adapters:
+    for adapter in (a for a in plan.adapters if a.imported is None):
         examples = read_examples(storage.input_path(adapter.input))
         if adapter_key(plan.base_of(adapter), plan.prompt, examples) != adapter.key:
             wrong.append(f"the key of {adapter.name} does not follow from its base, mix, recipe and prompt")

@@ -33,7 +33,8 @@ def test_it_is_json_and_names_every_section() -> None:
     schema = json.loads(json.dumps(json_schema()))
     assert schema["$schema"].startswith("https://json-schema.org/")
     assert set(schema["properties"]) == set(BatchFile.model_fields)
-    assert set(schema["required"]) == {"name", "sources", "mixes", "inference"}
+    assert set(schema["required"]) == {"name", "inference"}
+    assert schema["anyOf"] == [{"required": ["mixes", "sources"]}, {"required": ["adapters"]}]
     assert schema["oneOf"] == [{"required": ["base"]}, {"required": ["bases"]}]
 
 

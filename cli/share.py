@@ -1,0 +1,118 @@
+"""`nonet export` and `import`: runs packed for others, adapters from elsewhere. Knows where packs go, what to say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from cli.errors import RefusedError
+from cli.exit_codes import ExitCode
+from cli.options import json_option, run_argument
+from cli.session import Session
+from nonet.base import base_shapes
+from nonet.fingerprint import base_digest
+from nonet.plan import Plan
+from nonet.sharing.archive import write_folder, write_tar
+from nonet.sharing.checked import CheckedAdapter, check_adapter, misfit_of
+from nonet.sharing.commit import PREFIX, commit_import
+from nonet.sharing.found import NotAnAdapterError, find_adapters
+from nonet.sharing.pack import NothingToPackError, pack_files
+
+
+@click.command()
+@run_argument
+@click.option("--to", type=click.Path(path_type=Path), help="a file that ends in .tar, or a folder [default: RUN.tar]")
+@click.option(
+    "--data/--no-data", default=True, help="the rows of test, validation and mixes, and the report [default: yes]"
+)
+@click.option("--ballots/--no-ballots", default=True, help="every member's answers [default: yes]")
+@click.pass_obj
+def export(session: Session, run: str | None, to: Path | None, data: bool, ballots: bool) -> None:
+    """Pack RUN: its adapters in peft's format, a model card, the batch, the submission, ballots, report, checksums.
+
+    The same run gives the same pack to the byte. No path, host or worker of this fleet is in it. Gold answers of the
+    test are never packed, those of validation and mixes are, unless --no-data is given; without the data it has no
+    report, either, which shows some.
+    """
+    plan = session.plan(run)
+    path = to or Path(f"{plan.run}.tar")
+    count, size = exported(session, plan, path, data=data, ballots=ballots)
+    click.echo(f"{path}: {count} files, {size / 1e6:,.1f} MB")
+
+
+def exported(session: Session, plan: Plan, path: Path, *, data: bool = True, ballots: bool = True) -> tuple[int, int]:
+    """Pack the run of `plan` at `path`; the number of files, and bytes. Raises RefusedError."""
+    names: list[str] = []
+
+    def counted() -> Iterator[tuple[str, bytes]]:
+        for name, content in pack_files(session.storage, session.attempts, plan, data=data, ballots=ballots):
+            names.append(name)
+            yield name, content
+
+    try:
+        size = write_tar(path, plan.run, counted()) if path.suffix == ".tar" else write_folder(path, counted())
+    except (NothingToPackError, FileExistsError) as error:
+        raise RefusedError(str(error), ExitCode.USAGE if isinstance(error, OSError) else ExitCode.BLOCKED) from error
+    return len(names), size
+
+
+@click.command("import")
+@click.argument("path", metavar="PATH", type=click.Path(path_type=Path))
+@click.option("--adapter", "names", multiple=True, metavar="NAME", help="only this one of a pack; repeatable")
+@click.option("--base", type=click.Path(path_type=Path, file_okay=False), help="check against the base in this folder")
+@json_option
+@click.pass_obj
+def import_(session: Session, path: Path, names: tuple[str, ...], base: Path | None, as_json: bool) -> None:
+    """Take the adapters at PATH into this home: a folder in peft's format, or a pack of `nonet export`.
+
+    They are checked (LoRA, safetensors, finite, nothing that an engine cannot do; with --base also shapes and the
+    base's identity) and kept under a key made of their content. A batch file names them under `adapters:`, by key or by
+    PATH; with PATH, submitting the batch imports them.
+    """
+    found = imported(session, path, names, base)
+    if as_json:
+        listed = [{"name": a.name, "key": a.key, "rank": a.rank, "origin": a.origin, "new": new} for a, new in found]
+        click.echo(json.dumps({"schema": 1, "adapters": listed}, ensure_ascii=False, indent=1))
+        return
+    for adapter, new in found:
+        click.echo(f"{adapter.name}: {'imported' if new else 'known already'}, rank {adapter.rank}, {adapter.origin}")
+    click.echo("adapters:")
+    for adapter, _ in found:
+        click.echo(f"  {adapter.name.replace('@', '-')}: {{import: {adapter.key[: PREFIX + 4]}}}")
+
+
+def imported(
+    session: Session, path: Path, names: tuple[str, ...] = (), base: Path | None = None
+) -> tuple[tuple[CheckedAdapter, bool], ...]:
+    """Check and commit the adapters at `path` (those called `names`, or all); each with whether it is new.
+
+    Nothing is committed unless all are sound. Raises RefusedError.
+    """
+    try:
+        found = find_adapters(path)
+        unknown = sorted(set(names) - {one.name for one in found})
+        if unknown:
+            held = ", ".join(one.name for one in found)
+            raise NotAnAdapterError(f"{path} holds no {', '.join(unknown)}; it holds {held}")
+        checked = [check_adapter(one) for one in found if not names or one.name in names]
+        if base is not None:
+            _refuse_misfits(checked, base)
+    except NotAnAdapterError as error:
+        raise RefusedError(str(error), ExitCode.BAD_INPUT) from error
+    except FileNotFoundError:
+        raise RefusedError(f"{path} does not exist", ExitCode.NOT_FOUND) from None
+    return tuple((adapter, commit_import(session.storage, adapter)) for adapter in checked)
+
+
+def _refuse_misfits(checked: list[CheckedAdapter], base: Path) -> None:
+    known, shapes = base_digest(base), base_shapes(str(base))
+    for adapter in checked:
+        if adapter.base_digest not in (None, known):
+            trained = f"it was trained over {adapter.base_digest:.12}"
+            raise NotAnAdapterError(f"{adapter.place}: {trained}, {base} is {known:.12}")
+        misfit = misfit_of(adapter, shapes)
+        if misfit is not None:
+            raise NotAnAdapterError(f"{adapter.place}: it does not fit {base}: {misfit}")

@@ -1,0 +1,1 @@
+"""Sharing: runs packed for others, and adapters that were trained elsewhere. Knows peft's files and packs; no torch."""
