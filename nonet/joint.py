@@ -177,13 +177,13 @@ class _Pupil:
             bank.seed_dropout(self.slot, step_seed(recipe.seed, step))
         return Turn(self.slot, tuple(lessons), recipe.grouped)
 
-    def advance(self, bank: LoraBank, loss: float) -> None:
+    def advance(self, loss: float) -> None:
         """One step of its optimizer after a backward; raises ArithmeticError where it diverged."""
         import torch
 
         rate = learning_rate(self.course.recipe, self.step, self.steps)
         finite(loss)
-        norm = torch.nn.utils.clip_grad_norm_(bank.parameters(self.slot).values(), CLIP)
+        norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), CLIP)
         finite(float(norm))  # one that is not would make weights that spoil the base's other tokens
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -226,9 +226,10 @@ def _learned(bank: LoraBank, slot: int) -> Learned:
 def _advance(bank: LoraBank, pupils: Sequence[_Pupil], losses: Sequence[float], watch: JointWatch) -> list[_Pupil]:
     """A step of every optimizer; returns those who leave: who are done, and who diverged."""
     leaving = []
+    bank.bind_gradients()
     for pupil, loss in zip(pupils, losses, strict=True):
         try:
-            pupil.advance(bank, loss)
+            pupil.advance(loss)
         except ArithmeticError as error:
             watch.failed(pupil.number, error)
             leaving.append(pupil)

@@ -11,7 +11,7 @@ So what an adapter becomes depends on its company by roundings on a GPU, and not
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 from typing import Any
@@ -48,6 +48,9 @@ def backward(
 
 
 def _backward(model: Any, bank: LoraBank, turns: Sequence[Turn], budget: int) -> list[float]:
+    """As `backward`. A loss that is not finite does not go back, since what products of all adapters make of it would
+    be in the gradients of others: the step is made again without its turn.
+    """
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -55,14 +58,27 @@ def _backward(model: Any, bank: LoraBank, turns: Sequence[Turn], budget: int) ->
     losses = wide(torch.zeros(len(turns), device=bank.device, dtype=model.dtype))
     for pack in packs(laid.trees, budget, [turns[turn].slot for turn in laid.turn_of]):
         targets, whose, weights = zip(*laid.answers(pack), strict=True)
+        turn_of = torch.tensor(whose, device=bank.device)
         with bank.routed(tuple(_spans(pack, laid, bank))):
             logits = vocabulary_logits(model, _states(model, pack, bank.device))
             each = cross_entropy(wide(logits), torch.tensor(targets, device=bank.device), reduction="none")
             each = each * torch.tensor(weights, device=bank.device, dtype=each.dtype)
+            spoiled = set(turn_of[~each.detach().isfinite()].tolist())
+            if spoiled:
+                return _without(spoiled, model, bank, turns, budget)
             each.sum().backward()
-        losses.index_add_(0, torch.tensor(whose, device=bank.device), each.detach())
+        losses.index_add_(0, turn_of, each.detach())
     found: list[float] = losses.tolist()
     return found
+
+
+def _without(spoiled: Set[int], model: Any, bank: LoraBank, turns: Sequence[Turn], budget: int) -> list[float]:
+    """The losses of a step that is made again without the turns numbered `spoiled`; theirs are NaN."""
+    sound = [turn for number, turn in enumerate(turns) if number not in spoiled]
+    if sound:
+        bank.clear_gradients()
+    losses = iter(_backward(model, bank, sound, budget) if sound else ())
+    return [float("nan") if number in spoiled else next(losses) for number in range(len(turns))]
 
 
 def _states(model: Any, pack: Pack, device: Any) -> Any:

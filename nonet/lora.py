@@ -188,15 +188,21 @@ class LoraBank:
         """What an optimizer of the adapter in `slot` works on, by peft's names for parameters in training: tensors
         that share their memory with the bank, the same at each call, and have the slot's gradient of now as `grad`.
         """
-        for at, window in self._windows[slot].items():
-            gradient = self._stacked[at].grad
-            window.grad = None if gradient is None else gradient[slot]
+        self.bind_gradients()
         return {parameter_name(*at): window for at, window in self._windows[slot].items()}
+
+    def bind_gradients(self) -> None:
+        """Give the parameters of every slot its part of the gradients of now as their `grad`; None where is none."""
+        for at, stacked in self._stacked.items():
+            parts = [None] * self.slots if stacked.grad is None else stacked.grad.unbind()
+            for windows, part in zip(self._windows, parts, strict=True):
+                windows[at].grad = part
 
     def clear_gradients(self) -> None:
         """Forget the gradients of all slots."""
         for stacked in self._stacked.values():
             stacked.grad = None
+        self.bind_gradients()
 
     def end_dropout(self, slot: int) -> None:
         """From now on the adapter in `slot` computes as it does when it answers."""
@@ -247,7 +253,7 @@ class LoraBank:
         return (output + delta.view(output.shape)).to(output.dtype)
 
     def _batched(self, route: Route, flat: Any, a: Any, b: Any) -> Any:
-        """Segments of one length, each of another slot: two multiplications for all of them."""
+        """Spans of one length, each of another slot: two multiplications for all of them."""
         import torch
 
         slots = [span.slot for span in route.spans]

@@ -2,7 +2,7 @@
 
 joint_reference.py FOLDER  → for batches of one and of three lessons, without and with dropout: the largest relative
                              difference of any gradient, of any loss of the curve, and of any final weight, five
-                             adapters in two slots; and the same of stems computed once beside prompts one by one
+                             adapters in two slots; and how far one that diverges moves the others
 Prints one line of JSON last.
 """
 
@@ -12,6 +12,7 @@ import json
 import random
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,13 +127,44 @@ def gradients(size: int, dropout: float) -> float:
     return worst
 
 
+def diverging(folder: Path) -> dict[str, float]:
+    """One of five adapters has a rate with which it diverges: how far the others are from trainings without it."""
+    import torch
+
+    def ends(numbers: list[int], name: str) -> tuple[dict[int, Any], list[int]]:
+        model, done, failed = tiny_model(), {}, []
+        courses = []
+        for at in numbers:
+            own = replace(recipe(at, batch_size=1), learning_rate=1e200 if at == 2 else 1e-3)
+            courses.append(Course(lessons(at), own, folder / f"{name}-{at}", f"course {at}"))
+        quiet: Callable[..., None] = lambda *_: None  # noqa: E731
+        watch = JointWatch(
+            quiet,
+            quiet,
+            quiet,
+            lambda at, trained, learned: done.update({numbers[at]: learned.weights}),
+            lambda at, error: failed.append(numbers[at]),
+            lambda: False,
+        )
+        train_jointly(model, courses, watch, budget=BUDGET, together=True)
+        return done, failed
+
+    whole, failed = ends([0, 1, 2, 3, 4], "with")
+    rest, _ = ends([0, 1, 3, 4], "without")
+    assert failed == [2], failed
+    assert whole.keys() == rest.keys()
+    pairs = [(whole[at][name], weight) for at, weights in rest.items() for name, weight in weights.items()]
+    assert all(torch.isfinite(mine).all() for mine, _ in pairs)
+    return {"weight": max(apart(mine.double(), other.double()) for mine, other in pairs)}
+
+
 def main(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for size, dropout in ((1, 0.0), (3, 0.0), (1, 0.2), (3, 0.2)):
         name = f"{size} lessons, dropout {dropout}"
         found[name] = {"gradient": gradients(size, dropout)}
         found[name] |= curves(folder / name, batch_size=size, dropout=dropout, checkpoint_every=3)
-    return found
+    return {"alike": found, "diverging": diverging(folder)}
 
 
 if __name__ == "__main__":
