@@ -149,8 +149,15 @@ def _logiqa(text: str) -> tuple[Placed, list[LeftOut]]:
 
 
 def _json_table(path: Path, found: Placed, left: list[LeftOut]) -> Table:
-    rows = [(place, value) for place, value in found if isinstance(value, dict) and value]
-    left += [LeftOut(p, "not a JSON object", shown(v), v) for p, v in found if not (isinstance(v, dict) and v)]
+    rows = []
+    for place, value in found:
+        if not isinstance(value, dict) or not value:
+            left.append(LeftOut(place, "not a JSON object", shown(value), value))
+        elif _is_writable(value):
+            rows.append((place, value))
+        else:
+            reason = "half a surrogate pair, or a number that JSON does not have"
+            left.append(LeftOut(place, reason, shown(value), repr(value)))
     if not rows:
         first = f"{left[0].place}: {left[0].reason}" if left else ""
         raise _refusal(path, "the file", first, "the file holds no rows", "Give one JSON object a line.")
@@ -165,6 +172,15 @@ def _json_table(path: Path, found: Placed, left: list[LeftOut]) -> Table:
         tuple(ForeignRow(place, value) for (place, _), value in zip(rows, values, strict=True)),
         tuple(left),
     )
+
+
+def _is_writable(value: object) -> bool:
+    """Whether a value that was read as JSON can be written as JSON: NaN and lone surrogates cannot."""
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:  # UnicodeEncodeError is one
+        return False
+    return True
 
 
 def _csv_table(path: Path, text: str) -> Table:

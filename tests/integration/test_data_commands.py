@@ -227,7 +227,10 @@ def test_every_row_is_in_the_rows_or_left_out_with_a_reason(tmp_path: Path) -> N
         row("F. Six?", "Z"),
         row("G. Seven?", "A", ()),
     )
-    source.write_text(source.read_text() + "{broken\n[1]\n", encoding="utf-8")
+    source.write_text(
+        source.read_text() + "{broken\n[1]\n" + '{"question": "\\ud800", "options": ["x", "y"], "answer": "A"}\n',
+        encoding="utf-8",
+    )
     left_out = tmp_path / "left.jsonl"
     done = nonet("convert", source, "--to", tmp_path / "rows.jsonl", "--answers", "letter", "--left-out", left_out)
     assert done.exit_code == 0, done.stderr
@@ -246,8 +249,10 @@ def test_every_row_is_in_the_rows_or_left_out_with_a_reason(tmp_path: Path) -> N
         "line 8": "no options | ",
         "line 9": "not JSON | Expecting property name enclosed in double quotes",
         "line 10": "not a JSON object | [1]",
+        "line 11": "half a surrogate pair, or a number that JSON does not have | "
+        r"{'question': '\ud800', 'options': ['x', 'y'], 'answer': 'A'}",
     }
-    for reason in ("several right letters: line 2 'A B'", "left out 9; all of them are in"):
+    for reason in ("several right letters: line 2 'A B'", "left out 10; all of them are in"):
         assert reason in done.stderr
 
 
