@@ -96,6 +96,19 @@ def refuse_unfit(found: Sequence[Fit], adapters: Sequence[AdapterEstimate]) -> N
         raise RefusedError("\n".join(refusals), ExitCode.BAD_INPUT)
 
 
+def _joint_lines(train: Fit) -> Iterator[str]:
+    """What trainer joint does at once on each of the workers that can; alike ones share a line."""
+    told: dict[str, list[str]] = {}
+    for worker in train.able:
+        found = train.need.at_once(worker.device, worker.memory)
+        if found is not None:
+            sizes, needed = found
+            again = "layers computed twice" if sizes.recompute else "nothing computed twice"
+            line = f"{sizes.slots} adapters, {sizes.tokens} tokens at once, {again}: about {gib(needed)}"
+            told.setdefault(line, []).append(worker.worker)
+    yield from (f"{line} ({', '.join(workers)})" for line, workers in told.items())
+
+
 def fit_lines(found: Sequence[Fit], workers: Sequence[Capacity], device: str) -> Iterator[str]:
     """The estimates for people, a line a base, and the workers that cannot."""
     devices = sorted({worker.device for worker in workers if worker.queues != (Queue.CPU.value,)}) or [device]
@@ -111,6 +124,7 @@ def fit_lines(found: Sequence[Fit], workers: Sequence[Capacity], device: str) ->
             for kind in devices
         ]
         yield f"memory   {name}{'; '.join(told)}"
+        yield from (f"jointly  {name}{line}" for line in _joint_lines(train))
     if not workers:
         yield "workers  none is known here, so nothing is said of what fits"
     for fit in found:

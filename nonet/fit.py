@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nonet.capacity import Capacity
+from nonet.joint_memory import JointSizes, joint_memory, joint_sizes
 from nonet.memory import BYTES, GIB, Architecture, Work, answering_memory, training_memory
-from nonet.plan import Plan, PlannedBase
+from nonet.plan import JOINT, Plan, PlannedBase
 
 AWQ_NEEDS = (7, 5)
 """Least compute capability of AWQ's kernels: vLLM's AWQConfig.get_min_capability, and AutoAWQ's documentation."""
@@ -31,9 +32,25 @@ class Need:
         """Bytes needed on `device`, as estimated; None where that is not known."""
         if self.architecture is None:
             return None
+        if self.role == TRAIN and self.base.trainer == JOINT:
+            return joint_memory(self.architecture, self.work, self._least(device), device, self.base.dtype).total
         if self.role == TRAIN:
             return training_memory(self.architecture, self.work, device, self.base.dtype).total
         return answering_memory(self.architecture, self.work, self.base.engine, device, self.base.dtype).total
+
+    def at_once(self, device: str, memory: float) -> tuple[JointSizes, float] | None:
+        """What trainer joint does at once on a `device` with so much memory, and the bytes that it needs; None where
+        another trainer trains, nothing fits, or the base cannot be read."""
+        if self.role != TRAIN or self.base.trainer != JOINT or self.architecture is None:
+            return None
+        found = joint_sizes(self.architecture, self.work, device, memory, self.base.dtype)
+        if found is None:
+            return None
+        return found, joint_memory(self.architecture, self.work, found, device, self.base.dtype).total
+
+    def _least(self, device: str) -> JointSizes:
+        """The least that trainer joint can do at once: one adapter, one prompt."""
+        return JointSizes(1, self.work.tokens, device != "cpu")
 
     def least_memory(self, device: str) -> float | None:
         """Bytes that it cannot do with less: a GPTQ base that is not resident answers on a CPU from packed weights."""

@@ -8,7 +8,7 @@ Knows decoders of the Llama kind (Llama, Mistral, Qwen2, Qwen3) and what Nonet's
   their gradient and AdamW's two moments, 16 bytes a parameter (Rajbhandari et al. 2019, arXiv:1910.02054).
 - *Activations* of training: what autograd keeps of a layer for LoRA over frozen weights, counted operation by operation
   after Korthikanti et al. 2022 (arXiv:2205.05198); with recomputation (packed weights on a GPU) the layers' inputs, and
-  one layer with the dequantised copy of its weights.
+  one layer with the unpacked weights that it needs.
 - *Logits*: the rows that are made of them, float32.
 
 How far it is off where it was measured: docs/bases.md.
@@ -169,8 +169,7 @@ def training_memory(base: Architecture, work: Work, device: str, dtype: str | No
     packed = base.method is not None and device != "cpu"
     layer = tokens * kept_of_a_layer(base, work, numbers)
     if packed:
-        unpacked = base.layer_weights * numbers + 4 * max(i * o for i, o in base.modules.values())
-        activations = base.layers * tokens * base.hidden * numbers + layer + unpacked
+        activations = base.layers * tokens * base.hidden * numbers + layer + _unpacked(base, numbers)
     else:
         activations = base.layers * layer * (_HELD_ON_CPU if device == "cpu" else 1)
     activations += 2 * tokens * base.intermediate * 4  # gradients of the widest tensors on their way back
@@ -185,7 +184,9 @@ def answering_memory(base: Architecture, work: Work, engine: str, device: str, d
     cache = 2 * base.layers * base.kv_heads * base.head_dim * work.tokens * numbers
     widest = base.hidden * 4 + base.intermediate * 3
     if engine == "transformers":
-        unpacked = 6 * max(i * o for i, o in base.modules.values()) if base.method and device != "cpu" else 0
+        packed = base.method is not None and device != "cpu"
+        widest_weight = max(i * o for i, o in base.modules.values())
+        unpacked = widest_weight * (numbers if base.method == "gptq" else numbers + 4) if packed else 0
         activations = work.tokens * widest * numbers + unpacked + 2 * base.vocabulary * 4
         activations += cache if work.free_text else 0
         adapters = 4 * base.lora(work.rank, work.targets)
@@ -196,6 +197,13 @@ def answering_memory(base: Architecture, work: Work, engine: str, device: str, d
     activations = cache + _VLLM_TOKENS * widest * numbers + _VLLM_SEQUENCES * base.vocabulary * 4
     taken = base.packed_bytes() + adapters + activations
     return Footprint(base.packed_bytes(), adapters, activations, RUNTIME[device] + taken * (1 / _VLLM_SHARE - 1))
+
+
+def _unpacked(base: Architecture, numbers: int) -> float:
+    """Unpacked copies of weights in training: packed linears have one at a time, and AWQ's kernels leave autograd those
+    of the layer that is computed again, made in float32."""
+    widest = max(inputs * outputs for inputs, outputs in base.modules.values())
+    return widest * numbers if base.method == "gptq" else base.layer_weights * numbers + 4 * widest
 
 
 def stored_weights(base: Architecture, device: str, numbers: int) -> float:

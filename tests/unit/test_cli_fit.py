@@ -157,3 +157,15 @@ def test_a_gpu_that_cannot_be_asked_is_not_announced(tmp_path: Path, caplog: pyt
         assert "nothing is announced of this worker's GPU" in caplog.text
     else:
         pytest.skip("there is a GPU here")
+
+
+def test_a_joint_training_is_told_of_for_each_worker(here: CliHome, client: redis.Redis) -> None:
+    base(here, QWEN_32B)
+    announce(client, replace(V100, memory=24 * GIB))
+    announce(client, replace(V100, worker="gpu1@b", capability=(9, 0), memory=141 * GIB))
+    here.batch.write_text(here.batch.read_text().replace("batch_size: 1}", "batch_size: 1, trainer: joint}"))
+    told = " ".join(here.call("plan", str(here.batch), "--no-tokens").output.split())
+    assert "layers computed twice: about" in told, "on 24 GiB"
+    assert "nothing computed twice: about" in told, "on 141 GiB"
+    assert "(gpu0@volta)" in told
+    assert "(gpu1@b)" in told
