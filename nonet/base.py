@@ -88,6 +88,15 @@ def load_tokenizer(path: str) -> Any:
     return tokenizer
 
 
+def base_stamp(path: str) -> tuple[int, int]:
+    """Changes when the base in the folder `path` is replaced; (0, 0) where there is none."""
+    try:
+        status = (Path(path) / "config.json").stat()
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_ino
+
+
 def base_identity(path: str) -> str:
     """A digest of the base without reading its weights: config.json, and names and sizes of the weight files."""
     sizes = [[file.name, file.stat().st_size] for file in weight_files(Path(path))]

@@ -23,17 +23,18 @@ from nonet.engines.transformers import TransformersEngine
 from nonet.option_orders import averaged, turned
 from nonet.problem import Problem
 from nonet.rows import read_problems
-from nonet.tokens import letter_ids, prompt_ids
 
 
 def carry_out(order: InferOrder, warm: Warm, telling: Telling) -> dict[str, Any]:
     """Answer; the result of the order's last event. Raises DrainedError, BadInputError, EngineError, ..."""
     started = time.monotonic()
-    problems = _problems(order)
+    problems, following = _problems(order)
     total = sum(len(turned(q.options, order.permutations)) for p in problems for q in p.questions) * len(order.adapters)
     telling.progress("loading", done=0, total=total)
     engine, tokenizer, was_warm = _engine(order, warm)
-    asks, cut = _asks(order, problems, tokenizer)
+    asks, cut = warm.asks.take(order, problems, tokenizer)
+    if order.device != "cpu":  # whose cores are the engine's
+        warm.asks.prepare(order, following)
     reply = Reply(order.prompt.answer, order.max_tokens)
 
     begun, ended = time.monotonic(), 0
@@ -78,7 +79,8 @@ def _casts(
     yield from engine.answer(able, asks, reply, lambda done: answered(passed + done))
 
 
-def _problems(order: InferOrder) -> tuple[Problem, ...]:
+def _problems(order: InferOrder) -> tuple[Sequence[Problem], Sequence[Problem]]:
+    """The rows of an order, and those after them."""
     path = Path(input_file(order.problems, "problems"))
     status = path.stat()
     problems, defects = _read(path, (status.st_mtime_ns, status.st_size, status.st_ino))
@@ -88,7 +90,7 @@ def _problems(order: InferOrder) -> tuple[Problem, ...]:
         raise BadInputError(
             f"{order.problems}: rows {order.start} to {order.stop} are asked for, the file has {len(problems)}"
         )
-    return problems[order.start : order.stop]
+    return problems[order.start : order.stop], problems[order.stop :]
 
 
 @lru_cache(maxsize=2)  # of one run: shard after shard is cut from the same file
@@ -103,25 +105,6 @@ def _engine(order: InferOrder, warm: Warm) -> tuple[Engine, Any, bool]:
         return engine, warm.tokenizer(order.base), was_warm
     base, was_warm = warm.base(order.base, order.device, order.dtype)
     return TransformersEngine(base), base.tokenizer, was_warm
-
-
-def _asks(order: InferOrder, problems: Iterable[Problem], tokenizer: Any) -> tuple[list[Ask], int]:
-    """The questions in tokens, one after the other in each of its option orders, and how many prompts had their stem
-    cut; raises BadInputError with the question's id.
-    """
-    asks, cut = [], 0
-    for problem in problems:
-        for question in problem.questions:
-            for options in turned(question.options, order.permutations):
-                try:
-                    encoded = prompt_ids(
-                        tokenizer, order.prompt, problem.stem, question.text, options, order.max_length
-                    )
-                except ValueError as error:
-                    raise BadInputError(f"{order.problems}: {question.id}: {error}") from None
-                asks.append(Ask(question.id, encoded.ids, question.letters, letter_ids(tokenizer, question.letters)))
-                cut += encoded.cut > 0
-    return asks, cut
 
 
 def _by_question(asks: Iterable[Ask], ballots: Iterable[Ballot]) -> Iterator[Ballot]:

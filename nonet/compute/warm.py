@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from nonet.base import Base, load_base, load_tokenizer
+from nonet.base import Base, base_stamp, load_base, load_tokenizer
+from nonet.compute.asks import Asks
 from nonet.compute.orders import InferOrder
 from nonet.engines import Engine
 
@@ -22,10 +22,11 @@ class Warm:
         self._kept: Any = None
         self.heard: set[tuple[str, str]] = set()
         """Adapters (name, path) whose canary has been asked of what is kept."""
+        self.asks = Asks(load_tokenizer)
 
     def base(self, path: str, device: str, dtype: str | None = None) -> tuple[Base, bool]:
         """The base, and whether it was here already."""
-        return self._get(("base", path, device, dtype, _stamp(path)), lambda: load_base(path, device, dtype=dtype))
+        return self._get(("base", path, device, dtype, base_stamp(path)), lambda: load_base(path, device, dtype=dtype))
 
     def vllm(self, order: InferOrder) -> tuple[Engine, bool]:
         """The vLLM engine for the base and the sizes of `order`, and whether it was here already."""
@@ -33,12 +34,12 @@ class Warm:
 
         texts = order.prompt.answer == "text"
         sizes = Sizes(order.max_length + order.max_tokens, order.max_loras, order.rank, texts)
-        key = ("vllm", order.base, order.device, _stamp(order.base), sizes, order.threads, order.dtype)
+        key = ("vllm", order.base, order.device, base_stamp(order.base), sizes, order.threads, order.dtype)
         return self._get(key, lambda: VllmEngine(order.base, order.device, sizes, order.threads, order.dtype))
 
     def tokenizer(self, path: str) -> Any:
         """The tokenizer of the base in the folder `path`; loading one takes a second."""
-        return _tokenizer(path, _stamp(path))
+        return _tokenizer(path, base_stamp(path))
 
     def drop(self) -> None:
         """Give back the memory of what is kept."""
@@ -63,12 +64,3 @@ class Warm:
 @lru_cache(maxsize=1)
 def _tokenizer(path: str, _stamp: tuple[int, int]) -> Any:
     return load_tokenizer(path)
-
-
-def _stamp(path: str) -> tuple[int, int]:
-    """Changes when the base in the folder `path` is replaced; (0, 0) where there is none."""
-    try:
-        status = os.stat(os.path.join(path, "config.json"))
-    except OSError:
-        return 0, 0
-    return status.st_mtime_ns, status.st_ino
