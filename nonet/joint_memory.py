@@ -49,7 +49,7 @@ class JointSizes:
 def joint_memory(base: Architecture, work: Work, sizes: JointSizes, device: str, dtype: str | None = None) -> Footprint:
     """Memory of training `sizes.slots` adapters at once on `device` ("cpu": the process; "cuda": the GPU)."""
     numbers = BYTES[dtype or ("float32" if device == "cpu" else "float16")]
-    tokens = _through(work, sizes)
+    tokens = _through(work, sizes, device)
     layer = tokens * _kept(base, work, sizes, device, numbers)
     inputs = tokens * base.hidden * numbers
     kept = base.layers * inputs + layer if sizes.recompute else base.layers * layer
@@ -79,9 +79,9 @@ def joint_sizes(
         if needed <= MARGIN * free:
             passes = 3 if sizes.recompute else 2
             unpacking = UNPACKING[device] if base.method is not None else 0
-            time = passes * (1 + unpacking / _through(work, sizes))
-            fitting.append((round(time, 2), -sizes.slots, needed, sizes))
-    return min(fitting, key=lambda tried: tried[:3])[3] if fitting else None
+            time = passes * (1 + unpacking / _through(work, sizes, device))
+            fitting.append((round(time, 2), -sizes.slots, needed, sizes.tokens, sizes))
+    return min(fitting, key=lambda tried: tried[:4])[4] if fitting else None
 
 
 def _tried(work: Work, device: str) -> Iterator[JointSizes]:
@@ -91,9 +91,12 @@ def _tried(work: Work, device: str) -> Iterator[JointSizes]:
                 yield JointSizes(slots, max(tokens, work.tokens), recompute)
 
 
-def _through(work: Work, sizes: JointSizes) -> int:
-    """Tokens that are at once on their way through the base: no more than all slots have in a step."""
-    return max(work.tokens, min(sizes.tokens, sizes.slots * work.tokens * work.batch_size))
+def _through(work: Work, sizes: JointSizes, device: str) -> int:
+    """Tokens that are at once on their way through the base: no more than all slots have in a step, or, on a CPU, where
+    adapters take turns, than one has.
+    """
+    slots = 1 if device == "cpu" else sizes.slots
+    return max(work.tokens, min(sizes.tokens, slots * work.tokens * work.batch_size))
 
 
 def _kept(base: Architecture, work: Work, sizes: JointSizes, device: str, numbers: int) -> float:
