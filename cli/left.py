@@ -5,6 +5,7 @@ Pure: knows a forecast, no storage and no terminal.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -80,7 +81,7 @@ def basis_of(found: Forecast) -> Iterator[str]:
         yield f"from {' and '.join(sources)}"
     if found.rates.elsewhere:
         yield f"measured on {', '.join(found.rates.elsewhere[:3])}, which is not up"
-    yield _counted(found.workers, "worker")
+    yield _counted(len(found.workers), "worker")
 
 
 def _measured(rates: Mapping[str, Rate], what: str) -> str:
@@ -109,6 +110,12 @@ def sooner(found: Forecast) -> Iterator[str]:
     saved = (found.seconds or 0.0) - (found.one_more or 0.0)
     if found.seconds and found.one_more is not None and saved > max(WORTH_SECONDS, WORTH_PART * found.seconds):
         yield f"one more worker: about {duration(found.one_more)}"
+    gpus = sum(worker.gpu and Queue.TRAIN in worker.queues for worker in found.workers)
+    waiting = Counter(training.base for training in found.left.trainings if not training.joint)
+    for base, count in waiting.items():
+        if gpus and count > max(1, gpus):
+            over = f" over {base}" if base else ""
+            yield f"trainer: joint, for {count} adapters{over} wait for {_counted(gpus, 'GPU')} (docs/training.md)"
     answering = sum(a.units * found.rates.answer[a.base].seconds for a in found.left.answers if not found.unknown)
     if found.overhead is not None and found.overhead > OVERHEAD and answering * found.overhead > WORTH_SECONDS:
         yield f"{found.overhead:.0%} of answering is what a shard costs by itself: a larger inference.shard_size"
@@ -122,7 +129,7 @@ def left_json(found: Forecast) -> dict[str, Any]:
         "high": _rounded(found.high),
         "training": _rounded(found.training),
         "work": _rounded(found.work),
-        "workers": found.workers,
+        "workers": len(found.workers),
         "no_worker_for": sorted(found.lacking),
         "unknown": [{"to": _DOING[queue], "base": base} for queue, base in found.unknown],
         "by_worker": [{"worker": w.worker, "at": list(w.names), "seconds": _rounded(w.seconds)} for w in found.busy],

@@ -113,7 +113,10 @@ class Session:
             signs = [sign for sign in read_vitals(self.client) if sign["role"] == "worker"]
         except (NoFleetError, redis.RedisError):
             return ()
-        return tuple(LiveWorker(sign["name"], frozenset(map(str, sign.get("queues") or ()))) for sign in signs)
+        return tuple(
+            LiveWorker(sign["name"], frozenset(map(str, sign.get("queues") or ())), bool(sign.get("gpus")))
+            for sign in signs
+        )
 
     def forecast(self, state: RunState) -> Forecast:
         """How long the run of `state` still takes; raises OSError."""

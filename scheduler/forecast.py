@@ -48,10 +48,11 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class LiveWorker:
-    """A worker that is up, and what it takes."""
+    """A worker that is up, what it takes, and whether it has a GPU."""
 
     name: str
     queues: frozenset[str]
+    gpu: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class Forecast:
     training: float | None
     work: float | None
     left: WorkLeft
-    workers: int
+    workers: tuple[LiveWorker, ...]
     busy: tuple[WorkerLeft, ...]
     rates: Rates
     lacking: frozenset[str]
@@ -116,7 +117,7 @@ def forecast_of(left: WorkLeft, measured: Rates, up: Sequence[LiveWorker]) -> Fo
         training=trained,
         work=None if unknown else _work(left, rates),
         left=left,
-        workers=len(workers),
+        workers=tuple(workers),
         busy=busy,
         rates=rates,
         lacking=lacking,
@@ -192,15 +193,20 @@ def _schedule(
     left: WorkLeft, rates: Rates, workers: Sequence[LiveWorker], kind: str, free: dict[str, float]
 ) -> dict[str, float]:
     """When each adapter that is not trained yet will be; `free` is brought to after that."""
-    done = {held.names[0]: free.get(held.worker, 0.0) for held in left.in_work if held.trains}
+    done = {name: free.get(held.worker, 0.0) for held in left.in_work if held.trains for name in held.names}
     queue = [(free[worker.name], worker.name) for worker in workers if Queue.TRAIN in worker.queues]
     heapq.heapify(queue)
+    together: dict[tuple[str, str], list[str]] = {}
     for training in left.trainings:
         rate = rates.train[training.base]
         start, name = queue[0]
         done[training.adapter] = start + training.units * float(getattr(rate, kind)) + rate.overhead
         free[name] = done[training.adapter]
         heapq.heapreplace(queue, (free[name], name))
+        if training.joint:
+            together.setdefault((name, training.base), []).append(training.adapter)
+    for adapters in together.values():
+        done |= dict.fromkeys(adapters, max(done[adapter] for adapter in adapters))
     return done
 
 

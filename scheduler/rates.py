@@ -109,7 +109,8 @@ def _alike(one: PlannedBase, other: PlannedBase) -> bool:
     sizes = ("batch_size", "max_length", "rank")
     same = all(one.recipe.get(name) == other.recipe.get(name) for name in sizes)
     orders = one.inference.get("permutations") == other.inference.get("permutations")
-    return one.model.digest == other.model.digest and one.engine == other.engine and same and orders
+    made = (one.model.digest, one.engine, one.trainer) == (other.model.digest, other.engine, other.trainer)
+    return made and same and orders
 
 
 class RateReader:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nonet.plan import Cell, PlannedAdapter
+from nonet.plan import JOINT, Cell, PlannedAdapter
 from scheduler.state import RunState, UnitState, UnitStatus
 
 _COMING = (UnitState.WAITING, UnitState.READY, UnitState.QUEUED)
@@ -18,11 +18,12 @@ _COMING = (UnitState.WAITING, UnitState.READY, UnitState.QUEUED)
 
 @dataclass(frozen=True, slots=True)
 class TrainingLeft:
-    """A training to come: `units` are its steps."""
+    """A training to come: `units` are its steps. Those of one base that are trained jointly end together."""
 
     adapter: str
     base: str
     units: float
+    joint: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,8 @@ class AnswersLeft:
 
 @dataclass(frozen=True, slots=True)
 class InWork:
-    """What one worker is at: `units` are left of it, `told` the seconds left by its own pace (None: it does not say),
-    `pace` the seconds a unit that it has shown (None: too early)."""
+    """What one worker is at, the cells or the adapters of one message: `units` are left of it, `told` the seconds left
+    by its own pace (None: it does not say), `pace` the seconds a unit that it has shown (None: too early)."""
 
     worker: str
     names: tuple[str, ...]
@@ -68,18 +69,17 @@ FIRST_STEPS = 3
 
 def work_left(state: RunState) -> WorkLeft:
     """What the run of `state` still has to do."""
+    joint = {base.name: base.trainer == JOINT for base in state.plan.bases}
     trainings: list[TrainingLeft] = []
-    in_work: list[InWork] = []
+    training: dict[tuple[str, str], list[tuple[PlannedAdapter, UnitStatus]]] = defaultdict(list)
     gone: set[str] = set()
-    together: dict[tuple[str, str], list[tuple[PlannedAdapter, UnitStatus]]] = defaultdict(list)
     for unit, adapter in zip(state.adapters, state.plan.adapters, strict=True):
         if unit.state is UnitState.FAILED:
             gone.add(adapter.name)
         elif _held(unit) and unit.last is not None:
-            together[unit.last.worker, unit.last.log].append((adapter, unit))
+            training[unit.last.worker, unit.last.log].append((adapter, unit))
         elif unit.state is not UnitState.COMMITTED:
-            trainings.append(TrainingLeft(adapter.name, adapter.base, float(adapter.steps)))
-    in_work += [_trainings_in_work(worker, found) for (worker, _), found in together.items()]
+            trainings.append(TrainingLeft(adapter.name, adapter.base, float(adapter.steps), joint[adapter.base]))
     held: dict[tuple[str, str], list[tuple[Cell, UnitStatus]]] = defaultdict(list)
     questions: dict[tuple[str, str], float] = defaultdict(float)
     shards: dict[str, set[str]] = defaultdict(set)
@@ -91,7 +91,10 @@ def work_left(state: RunState) -> WorkLeft:
         else:
             questions[cell.adapter.name, cell.adapter.base] += cell.shard.questions
             shards[cell.adapter.base].add(cell.shard.name)
-    in_work += [_answers_in_work(worker, found) for (worker, _), found in held.items()]
+    in_work = [
+        *(_trainings_in_work(worker, found, joint[found[0][0].base]) for (worker, _), found in training.items()),
+        *(_answers_in_work(worker, found) for (worker, _), found in held.items()),
+    ]
     answers = tuple(AnswersLeft(name, base, units) for (name, base), units in questions.items())
     return WorkLeft(tuple(in_work), tuple(trainings), answers, {base: len(names) for base, names in shards.items()})
 
@@ -100,17 +103,20 @@ def _held(unit: UnitStatus) -> bool:
     return unit.state is UnitState.RUNNING and unit.lost is None
 
 
-def _trainings_in_work(worker: str, found: Sequence[tuple[PlannedAdapter, UnitStatus]]) -> InWork:
-    """The adapters of one message: one, or several that are trained at once; the last of them ends the work."""
-    states = [(adapter, unit.progress or {}) for adapter, unit in found]
-    done = [_number(progress, "step") for _, progress in states]
-    told = [_number(progress, "seconds_left") for _, progress in states]
-    left = sum(max(0.0, adapter.steps - (step or 0.0)) for (adapter, _), step in zip(states, done, strict=True))
-    seconds, pace = None, None
-    if left > 0 and all(step is not None and step >= FIRST_STEPS for step in done) and None not in told:
-        seconds = max(each for each in told if each is not None)
-        pace = seconds / left
-    return InWork(worker, tuple(unit.name for _, unit in found), found[0][0].base, True, left, seconds, pace)
+def _trainings_in_work(worker: str, found: Sequence[tuple[PlannedAdapter, UnitStatus]], joint: bool) -> InWork:
+    """The adapters of one message that are not trained yet: one after the other, or all at once, ending together."""
+    lefts, tolds = [], []
+    for adapter, unit in found:
+        progress = unit.progress or {}
+        done, told = _number(progress, "step"), _number(progress, "seconds_left")
+        lefts.append(max(0.0, adapter.steps - (done or 0.0)))
+        tolds.append(told if done is not None and done >= FIRST_STEPS else None)
+    names, base, units = tuple(unit.name for _, unit in found), found[0][0].base, sum(lefts)
+    known = [told for told in tolds if told is not None]
+    if not known or units <= 0 or (len(known) < len(found) and not joint):
+        return InWork(worker, names, base, True, units)
+    told = max(known) if joint else sum(known)
+    return InWork(worker, names, base, True, units, told, told / units)
 
 
 def _answers_in_work(worker: str, found: Sequence[tuple[Cell, UnitStatus]]) -> InWork:

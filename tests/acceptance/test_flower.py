@@ -36,7 +36,8 @@ class Up:
         self.home = root / "home"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.environment = os.environ | {"NONET_HOME": str(self.home), "NONET_FLOWER_PORT": str(self.port)}
+        ports = {"NONET_FLOWER_PORT": str(self.port), "NONET_PAGE_PORT": "0"}
+        self.environment = os.environ | {"NONET_HOME": str(self.home)} | ports
         self.log = root / "up.log"
         with self.log.open("wb") as log:
             self.process = self.spawn("up", "--workers", "1", log=log)
@@ -238,6 +239,20 @@ def test_no_page_holds_the_password(up: Up, run: Plan, browser: webdriver.Chrome
     for process in up.family():
         assert up.password() not in " ".join(process.cmdline())
         assert up.password() not in "".join(process.environ().values())
+
+
+@pytest.mark.timeout(900)
+def test_a_task_leads_to_the_page_and_the_page_back(up: Up, run: Plan, browser: webdriver.Chrome) -> None:
+    browser.get(f"{up.url}/tasks")
+    wait(lambda: tasks(browser), 20, "tasks")
+    browser.get(link(browser, "#tasks-table a[href*='/task/']"))
+    task = browser.current_url
+    browser.get(link(browser, "#nonet-work"))
+    assert f"/runs/{run.run}/units/" in browser.current_url
+    assert link(browser, "#unit a[href*='/task/']") == task
+    browser.get(f"{up.url}/workers")
+    browser.get(link(browser, ".app-nav a"))
+    assert run.run in browser.find_element(By.ID, "runs").text
 
 
 @pytest.mark.timeout(900)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.left import left_lines
+from cli.left import left_lines, sooner
 from nonet.attempt import Attempt, Outcome
 from nonet.plan import BaseModel, Plan, PlannedAdapter, PlannedBase, QuestionSet, Shard
 from scheduler.forecast import Forecast, LiveWorker, Rate, Rates, forecast, forecast_of
@@ -116,7 +116,7 @@ def test_it_lies_between_perfect_sharing_and_one_worker(
     assert found.seconds is not None
     assert found.work is not None
     warm_up = max(train.warm_up, answer.warm_up)
-    assert found.seconds * NEARLY >= found.work / found.workers
+    assert found.seconds * NEARLY >= found.work / len(found.workers)
     assert found.seconds <= (found.work + warm_up) * NEARLY
     assert (found.training or 0.0) <= found.seconds * NEARLY
 
@@ -166,6 +166,28 @@ def test_what_would_be_sooner_is_said_where_it_matters() -> None:
     assert any("71% of answering is what a shard costs by itself" in line for line in lines), lines
 
 
+def test_joint_training_is_named_where_adapters_wait_for_a_gpu() -> None:
+    gpu = [LiveWorker("gpu0", BOTH, gpu=True)]
+    waiting = WorkLeft((), tuple(TrainingLeft(f"t{at}", "", 1000) for at in range(3)), (), {})
+    assert "trainer: joint, for 3 adapters wait for 1 GPU (docs/training.md)" in sooner(
+        forecast_of(waiting, RATES, gpu)
+    )
+    joint = replace(waiting, trainings=tuple(replace(t, joint=True) for t in waiting.trainings))
+    for left, up in ((joint, gpu), (waiting, [LiveWorker("w0", BOTH)]), (replace(waiting, trainings=()), gpu)):
+        assert not [line for line in sooner(forecast_of(left, RATES, up)) if "joint" in line]
+
+
+def test_adapters_that_are_trained_jointly_end_together() -> None:
+    both = tuple(TrainingLeft(name, "", 100, joint=True) for name in ("a", "b"))
+    left = WorkLeft((), both, (AnswersLeft("a", "", 400),), {"": 1})
+    warm = replace(RATES, warm=frozenset({"t0"}))
+    # 2 x (100 x 0.5 + 1) = 102, and only then 400 x 0.05 + 0.5 by another worker
+    up = [LiveWorker("t0", frozenset({"train"})), LiveWorker("i0", frozenset({"infer"}))]
+    assert end(left, warm, up) == pytest.approx(102 + 20.5)
+    apart = replace(left, trainings=tuple(replace(t, joint=False) for t in both))
+    assert end(apart, warm, up) == pytest.approx(102), "a is answered while b is trained"
+
+
 def told(found: Forecast) -> str:
     first, *_ = left_lines(found, PLAN)
     return first
@@ -206,7 +228,7 @@ def test_adapters_that_are_trained_at_once_end_with_the_last_of_them() -> None:
         return tuple(UnitStatus(n, n, "", UnitState.RUNNING, 1, last, progress=progress) for n, progress in both)
 
     def held(at: int) -> InWork:
-        plan = replace(PLAN, adapters=adapters)
+        plan = replace(PLAN, adapters=adapters, bases=(replace(PLAN.bases[0], trainer="joint"),))
         (found,) = work_left(RunState(plan, Phase.RUNNING, units(at), (), None)).in_work
         return found
 
@@ -313,3 +335,35 @@ def test_half_way_through_a_real_run_its_end_is_foretold(part: float, earlier: b
         assert "the rest not known until the first answers (from" in told(found)
     else:
         assert at + found.seconds == pytest.approx(END, rel=0.1)
+
+
+def test_what_is_in_work_is_read_from_its_progress() -> None:
+    """A joint message tells the time of all; one without a step tells nothing; cells of a message share a progress."""
+    adapters = tuple(PlannedAdapter(name, name, "d", (), 0, 100, 0) for name in ("a", "b", "c"))
+    shards = (Shard("test-000", QuestionSet.TEST, 0, 1, 10, "s0"),)
+    for trainer, seconds_told, pace in (("joint", 80.0, 0.5), ("peft", 140.0, 0.875)):
+        plan = replace(PLAN, adapters=adapters, shards=shards, bases=(replace(PLAN.bases[0], trainer=trainer),))
+        held = Attempt("a", 1, "h", "w0", "r", "log", 2, 0.0)
+        states = (
+            UnitStatus(
+                "a", "a", "", UnitState.RUNNING, 1, held, progress={"step": 20, "steps": 100, "seconds_left": 80.0}
+            ),
+            UnitStatus(
+                "b", "b", "", UnitState.RUNNING, 1, held, progress={"step": 20, "steps": 100, "seconds_left": 60.0}
+            ),
+            UnitStatus("c", "c", "", UnitState.COMMITTED),
+        )
+        answering = Attempt("x", 1, "h", "w1", "r", "log2", 2, 0.0)
+        progress = {"done": 5, "total": 20, "questions_per_second": 4.0}
+        cells = (
+            UnitStatus("a/test-000", "x", "", UnitState.WAITING),
+            UnitStatus("b/test-000", "y", "", UnitState.FAILED),
+            UnitStatus("c/test-000", "z", "", UnitState.RUNNING, 1, answering, progress=progress),
+        )
+        left = work_left(RunState(plan, Phase.RUNNING, states, cells, None))
+        training, answers = left.in_work
+        assert (training.names, training.units, training.told, training.pace) == (("a", "b"), 160.0, seconds_told, pace)
+        assert (answers.worker, answers.names, answers.units) == ("w1", ("c/test-000",), 10.0)
+        assert answers.pace == pytest.approx(0.25)
+        assert left.answers == (AnswersLeft("a", "", 10.0),), "what failed is not left"
+        assert left.messages == {"": 1}
