@@ -13,8 +13,8 @@ from cli.exit_codes import ExitCode
 from cli.options import json_option, run_argument
 from cli.session import Session
 from nonet.base import base_shapes
-from nonet.fingerprint import base_digest
-from nonet.plan import Plan
+from nonet.fingerprint import identify_base
+from nonet.plan import BaseModel, Plan
 from nonet.sharing.archive import write_folder, write_tar
 from nonet.sharing.checked import CheckedAdapter, check_adapter, misfit_of
 from nonet.sharing.commit import PREFIX, commit_import
@@ -62,10 +62,10 @@ def exported(session: Session, plan: Plan, path: Path, *, data: bool = True, bal
 @click.command("import")
 @click.argument("path", metavar="PATH", type=click.Path(path_type=Path))
 @click.option("--adapter", "names", multiple=True, metavar="NAME", help="only this one of a pack; repeatable")
-@click.option("--base", type=click.Path(path_type=Path, file_okay=False), help="check against the base in this folder")
+@click.option("--base", metavar="BASE", help="check against this base: a folder, or its name on the hub")
 @json_option
 @click.pass_obj
-def import_(session: Session, path: Path, names: tuple[str, ...], base: Path | None, as_json: bool) -> None:
+def import_(session: Session, path: Path, names: tuple[str, ...], base: str | None, as_json: bool) -> None:
     """Take the adapters at PATH into this home: a folder in peft's format, or a pack of `nonet export`.
 
     They are checked (LoRA, safetensors, finite, nothing that an engine cannot do; with --base also shapes and the
@@ -85,11 +85,11 @@ def import_(session: Session, path: Path, names: tuple[str, ...], base: Path | N
 
 
 def imported(
-    session: Session, path: Path, names: tuple[str, ...] = (), base: Path | None = None
+    session: Session, path: Path, names: tuple[str, ...] = (), base: str | None = None
 ) -> tuple[tuple[CheckedAdapter, bool], ...]:
     """Check and commit the adapters at `path` (those called `names`, or all); each with whether it is new.
 
-    Nothing is committed unless all are sound. Raises RefusedError.
+    Nothing is committed unless all are sound. Raises RefusedError, NoBaseError.
     """
     try:
         found = find_adapters(path)
@@ -99,7 +99,7 @@ def imported(
             raise NotAnAdapterError(f"{path} holds no {', '.join(unknown)}; it holds {held}")
         checked = [check_adapter(one) for one in found if not names or one.name in names]
         if base is not None:
-            _refuse_misfits(checked, base)
+            _refuse_misfits(checked, identify_base(base, None, Path.cwd(), "--base", session.settings.hub))
     except NotAnAdapterError as error:
         raise RefusedError(str(error), ExitCode.BAD_INPUT) from error
     except FileNotFoundError:
@@ -107,12 +107,12 @@ def imported(
     return tuple((adapter, commit_import(session.storage, adapter)) for adapter in checked)
 
 
-def _refuse_misfits(checked: list[CheckedAdapter], base: Path) -> None:
-    known, shapes = base_digest(base), base_shapes(str(base))
+def _refuse_misfits(checked: list[CheckedAdapter], base: BaseModel) -> None:
+    shapes = base_shapes(base.path)
     for adapter in checked:
-        if adapter.base_digest not in (None, known):
+        if adapter.base_digest not in (None, base.digest):
             trained = f"it was trained over {adapter.base_digest:.12}"
-            raise NotAnAdapterError(f"{adapter.place}: {trained}, {base} is {known:.12}")
+            raise NotAnAdapterError(f"{adapter.place}: {trained}, {base.model} is {base.digest:.12}")
         misfit = misfit_of(adapter, shapes)
         if misfit is not None:
-            raise NotAnAdapterError(f"{adapter.place}: it does not fit {base}: {misfit}")
+            raise NotAnAdapterError(f"{adapter.place}: it does not fit {base.model}: {misfit}")

@@ -75,7 +75,7 @@ def need_of(plan: Plan, base: PlannedBase, role: str, found: Architecture | None
     recipe, inference = base.recipe, base.inference
     train = role == TRAIN
     work = Work(
-        rank=recipe["rank"] if train else plan.rank[base.name],
+        rank=recipe["rank"] if train else plan.ranks[base.name],
         targets=tuple(recipe["targets"]),
         tokens=recipe["max_length"] + (1 if train else inference["max_tokens"]),
         batch_size=recipe["batch_size"] if train else 1,

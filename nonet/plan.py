@@ -251,7 +251,7 @@ class Plan:
         return (s for s in self.shards if s.set is questions)
 
     @property
-    def rank(self) -> Mapping[str, int]:
+    def ranks(self) -> Mapping[str, int]:
         """The highest rank of LoRA among the adapters of each base, by its name."""
         ranks = {base.name: [base.recipe["rank"]] for base in self.bases}
         for adapter in self.adapters:

@@ -62,5 +62,5 @@ class Nonet:
 
         Their `key` is what a batch file names under `adapters`.
         """
-        found = imported(self.session, Path(path), names, None if base is None else Path(base))
+        found = imported(self.session, Path(path), names, None if base is None else str(base))
         return tuple(adapter for adapter, _ in found)

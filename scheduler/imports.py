@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from config.batch import Batch
 from config.batch_adapters import ImportSpec
 from nonet.base import base_shapes
-from nonet.defect import Defect, DefectsError
+from nonet.defect import Defect, DefectsError, shown
 from nonet.plan import BaseModel, Import, Plan, PlannedAdapter, adapter_name
 from nonet.sharing.checked import CheckedAdapter, leaked_rows, misfit_of
 from nonet.sharing.found import NotAnAdapterError
@@ -60,7 +60,7 @@ def planned_imports(
 def _defects(spec: ImportSpec, adapter: CheckedAdapter, model: BaseModel, batch: Batch) -> list[Defect]:
     defects = []
     if adapter.base_digest not in (None, model.digest) and not spec.allow_other_base:
-        trained = adapter.told["base"].get("model", "another base")
+        trained = shown(adapter.told["base"].get("model", "another base"))
         message = (
             f"it was trained over {trained} ({adapter.base_digest:.12}), not over {model.model} ({model.digest:.12})"
         )

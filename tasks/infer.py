@@ -121,7 +121,7 @@ def _order(
         "max_tokens": base.inference["max_tokens"],
         "permutations": base.inference["permutations"],
         "max_loras": len(plan.adapters_of(base)),
-        "rank": plan.rank[base.name],
+        "rank": plan.ranks[base.name],
         "threads": context.settings.threads,
         "device": context.settings.device,
         "dtype": base.dtype,

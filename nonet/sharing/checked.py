@@ -7,7 +7,8 @@ follows from its content alone: from the settings that change what it does, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,15 +31,16 @@ _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
 @dataclass(frozen=True, slots=True)
 class CheckedAdapter:
-    """A sound adapter: `key` of its content, peft's `config` as it is committed, the `weights` file, the shape of each
-    of its tensors, and what its pack `told` of it ({}: nothing).
+    """A sound adapter: `key` of its content, peft's `config` as it is committed, the SHA-256 of its weights and how
+    they are read again (gigabytes are not kept), the shape of each tensor, what its pack `told` of it ({}: nothing).
     """
 
     name: str
     place: str
     key: str
     config: Mapping[str, Any]
-    weights: bytes
+    sha256: str
+    read: Callable[[], bytes]
     shapes: Mapping[str, tuple[int, ...]]
     told: Mapping[str, Any]
 
@@ -49,8 +51,9 @@ class CheckedAdapter:
     @property
     def origin(self) -> str:
         """Where it comes from, for people: "all of demo-2fe36032", or the name of its folder."""
-        run = self.told.get("run")
-        return f"{self.told.get('name')} of {run}" if isinstance(run, str) else self.name
+        name, run = self.told.get("name"), self.told.get("run")
+        known = isinstance(name, str) and isinstance(run, str)
+        return f"{_plain(str(name))} of {_plain(str(run))}" if known else _plain(self.name)
 
     @property
     def base_digest(self) -> str | None:
@@ -62,6 +65,13 @@ class CheckedAdapter:
     def config_bytes(self) -> bytes:
         return canonical(self.config) + b"\n"
 
+    def weights(self) -> bytes:
+        """The weights file, read again; raises NotAnAdapterError where it has changed meanwhile, OSError."""
+        data = self.read()
+        if digest(data) != self.sha256:
+            raise NotAnAdapterError(f"{self.place}: {WEIGHTS} has changed while it was imported; import it again")
+        return data
+
 
 def check_adapter(found: FoundAdapter) -> CheckedAdapter:
     """Read and check an adapter; raises NotAnAdapterError, OSError."""
@@ -70,14 +80,15 @@ def check_adapter(found: FoundAdapter) -> CheckedAdapter:
     if problem is not None:
         raise NotAnAdapterError(f"{found.place}: {CONFIG}: {problem}")
     weights = found.files[WEIGHTS]()
-    shapes = _shapes(found.place, weights)
+    shapes, sha256 = _shapes(found.place, weights), digest(weights)
     effective = effective_config(config)
     return CheckedAdapter(
         name=found.name,
         place=found.place,
-        key=content_key(effective, digest(weights)),
+        key=content_key(effective, sha256),
         config={**effective, "task_type": "CAUSAL_LM", "base_model_name_or_path": None, "inference_mode": True},
-        weights=weights,
+        sha256=sha256,
+        read=found.files[WEIGHTS],
         shapes=shapes,
         told=found.json(TOLD),
     )
@@ -117,6 +128,11 @@ def leaked_rows(adapter: CheckedAdapter, test: Iterable[Problem]) -> tuple[str, 
     marks = adapter.told.get("stems")
     known = set(marks) if isinstance(marks, list) and all(isinstance(mark, str) for mark in marks) else set()
     return tuple(problem.id for problem in test if stem_mark(problem.stem) in known) if known else ()
+
+
+def _plain(name: str) -> str:
+    """A name that somebody else gave, fit for a table and a terminal."""
+    return re.sub(r"[^\w.@-]", "_", name)[:100]
 
 
 def _config_problem(config: Mapping[str, Any]) -> str | None:

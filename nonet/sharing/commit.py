@@ -21,10 +21,11 @@ def commit_import(storage: Storage, adapter: CheckedAdapter) -> bool:
     """Commit an adapter under its key; False when it was there already. Raises OSError, DamagedError."""
     if storage.read(ADAPTERS, adapter.key) is not None:
         return False
+    weights = adapter.weights()
     epoch = Attempts(storage.home).latest(adapter.key) + 1
     folder = storage.staging(adapter.key, epoch)
     (folder / CONFIG).write_bytes(adapter.config_bytes())
-    (folder / WEIGHTS).write_bytes(adapter.weights)
+    (folder / WEIGHTS).write_bytes(weights)
     body: dict[str, Any] = {"imported": {"name": adapter.name, "origin": adapter.origin, "told": dict(adapter.told)}}
     return storage.publish(ADAPTERS, adapter.key, epoch, folder=folder, body=body) is Published.COMMITTED
 

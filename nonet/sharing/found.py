@@ -21,7 +21,7 @@ from nonet.engines.adapter_files import CONFIG, WEIGHTS
 
 TOLD = "nonet.json"
 """What a pack says of an adapter beside peft's files."""
-MOST_BYTES = {CONFIG: 2**20, TOLD: 2**24, WEIGHTS: 2**31}
+MOST_BYTES = {CONFIG: 2**20, TOLD: 2**22, WEIGHTS: 2**31}
 """Largest size of each file that is read."""
 MOST_MEMBERS = 100_000
 """Files of an archive."""

@@ -52,4 +52,6 @@ def public_facts(facts: Facts) -> Facts:
 def _public_attempt(span: Span, names: Mapping[str, str]) -> Attempt:
     found = span.attempt
     error = None if found.error is None else public_text(found.error)
+    for hidden, shown in ((found.worker, names[found.worker]), (found.host, "its host")):
+        error = error.replace(hidden, shown) if error and hidden else error
     return replace(found, host="", worker=names[found.worker], error=error, log="")

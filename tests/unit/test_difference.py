@@ -105,6 +105,20 @@ def test_another_way_of_counting_is_a_cause(here: CliHome) -> None:
     assert whole["verdicts"]["left"] == ["both", "gold"]
 
 
+def test_another_test_is_compared_where_both_ask(here: CliHome) -> None:
+    first = here.finish({"both": "A", "gold": "A", "more": "B"})
+    test = here.folder / "test.jsonl"
+    rows = test.read_text().splitlines(keepends=True)
+    test.write_text("".join([rows[0].replace("question 0 of t0?", "another?"), *rows[1:3]]))
+    second = again(here, {"both": "B", "gold": "B", "more": "B"})
+    whole = differ(here, first, second, ExitCode.DIFFERENT)
+    assert set(changes(whole)) == {"inference.test"}
+    verdicts = whole["verdicts"]
+    assert (verdicts["shared"], verdicts["only_first"], verdicts["only_second"]) == (5, 1, 0)
+    assert [tuple(one["causes"]) for one in verdicts["changed"][:2]] == [("question",), ("ballots",)]
+    assert {tuple(member["reasons"]) for member in verdicts["members"]} == {("inference.test",)}
+
+
 def test_a_run_that_has_not_voted_is_compared_by_its_plan(here: CliHome) -> None:
     first = here.finish({"both": "A", "gold": "A", "more": "B"})
     here.batch.write_text(here.batch.read_text().replace("epochs: 2", "epochs: 3"))

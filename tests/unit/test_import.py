@@ -1,12 +1,10 @@
-"""`nonet export` and `import` on homes that were made by hand: what a pack holds and hides, what is refused."""
+"""`nonet import` and `adapters:` in a batch file, on homes that were made by hand: what is taken, what is refused."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import shutil
-import socket
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,137 +18,11 @@ from safetensors.numpy import save_file
 from cli.exit_codes import ExitCode
 from nonet.plan import ADAPTERS, Plan, plan_from_json
 from nonet.sharing import found as found_module
-from nonet.sharing.public import public_text
-from tests.cli_home import CliHome, write_adapter, write_files
-
-BATCH = """\
-name: guests
-base: {model: ./base}
-adapters:
-  theirs: {import: theirs}
-inference: {test: test.jsonl, shard_size: 2}
-"""
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> tuple[CliHome, Plan]:
-    """A finished run, not to be changed."""
-    folder = tmp_path_factory.mktemp("exporting")
-    here = CliHome(folder, write_files(folder))
-    plan = here.finish({"both": "A", "gold": "A", "more": "B"})
-    assert here.call("score", plan.run, str(folder / "gold.jsonl")).exit_code == 0
-    return here, plan
-
-
-@pytest.fixture(scope="module")
-def pack(home: tuple[CliHome, Plan]) -> Path:
-    here, _ = home
-    path = here.folder / "pack.tar"
-    assert here.call("export", "--to", str(path)).exit_code == 0
-    return path
-
-
-@pytest.fixture
-def there(tmp_path: Path) -> CliHome:
-    """Another home, with a batch file that imports the folder `theirs`."""
-    write_files(tmp_path)
-    (tmp_path / "theirs").mkdir()
-    write_adapter(tmp_path / "theirs")
-    (tmp_path / "guests.yaml").write_text(BATCH)
-    return CliHome(tmp_path, tmp_path / "guests.yaml")
-
-
-def unpacked(pack: Path, folder: Path) -> Path:
-    with tarfile.open(pack) as archive:
-        archive.extractall(folder, filter="data")
-    (top,) = folder.iterdir()
-    return top
-
-
-def test_the_same_run_is_the_same_pack_and_its_checksums_hold(
-    home: tuple[CliHome, Plan], pack: Path, tmp_path: Path
-) -> None:
-    here, plan = home
-    again, folder = tmp_path / "again.tar", tmp_path / "folder"
-    assert here.call("export", "--to", str(again)).exit_code == 0
-    assert again.read_bytes() == pack.read_bytes()
-    assert here.call("export", plan.run, "--to", str(folder)).exit_code == 0
-    top = unpacked(pack, tmp_path / "unpacked")
-    assert top.name == plan.run
-    files = {path.relative_to(top).as_posix(): path.read_bytes() for path in top.rglob("*") if path.is_file()}
-    assert files == {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    sums = dict(line.split("  ")[::-1] for line in files.pop("SHA256SUMS").decode().splitlines())
-    assert sums == {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    wanted = {"README.md", "batch.yaml", "plan.json", "submission.jsonl", "score.json", "report.html"}
-    assert wanted | {
-        "adapters/both/adapter_model.safetensors",
-        "ballots/gold.test.jsonl",
-        "data/mixes/more.jsonl",
-    } <= set(files)
-    assert files["submission.jsonl"] == here.home.submission(plan.run, plan.submission).read_bytes()
-    refused = here.call("export", "--to", str(folder))
-    assert refused.exit_code == ExitCode.USAGE
-    assert "is there already" in refused.stderr
-
-
-def test_a_pack_names_no_path_host_or_worker(home: tuple[CliHome, Plan], pack: Path) -> None:
-    here, _ = home
-    data = pack.read_bytes()
-    for hidden in (str(here.folder), "w0@here", '"here"', str(Path.home()), socket.gethostname() + ":"):
-        assert hidden.encode() not in data, hidden
-    with tarfile.open(pack) as archive:
-        assert {(m.uid, m.gid, m.uname, m.gname, m.mtime, m.mode) for m in archive} == {(0, 0, "", "", 0, 0o644)}
-
-
-@pytest.mark.parametrize(
-    ("text", "public"),
-    [
-        ("base: {model: /data/ann/models/qwen}", "base: {model: qwen}"),
-        ("path: ~/rows.jsonl, labels: gold", "path: rows.jsonl, labels: gold"),
-        ("file:///srv/x/y.jsonl", "y.jsonl"),
-        ("model: Qwen/Qwen2-7B-Instruct", "model: Qwen/Qwen2-7B-Instruct"),
-        ("s3://me:secret@bucket/prefix", "s3://bucket/prefix"),
-        ("../data/demo/test.jsonl 1/2 and/or", "../data/demo/test.jsonl 1/2 and/or"),
-        ("<td>a</td><svg xmlns='http://www.w3.org/2000/svg'/>", "<td>a</td><svg xmlns='http://www.w3.org/2000/svg'/>"),
-    ],
-)
-def test_paths_and_logins_are_cut(text: str, public: str) -> None:
-    assert public_text(text) == public
-
-
-def test_data_and_ballots_can_be_left_out(home: tuple[CliHome, Plan], tmp_path: Path) -> None:
-    here, _ = home
-    assert here.call("export", "--no-data", "--no-ballots", "--to", str(tmp_path / "small")).exit_code == 0
-    names = {path.relative_to(tmp_path / "small").parts[0] for path in (tmp_path / "small").rglob("*")}
-    assert names & {"data", "ballots", "report.html"} == set()
-    text = b"".join(path.read_bytes() for path in (tmp_path / "small").rglob("*") if path.is_file())
-    assert b"The stem of" not in text, "no row of any data"
-
-
-def test_the_card_has_the_metadata_of_a_hub(pack: Path, tmp_path: Path) -> None:
-    from huggingface_hub import ModelCard
-
-    card = ModelCard.load(unpacked(pack, tmp_path) / "README.md")
-    assert (card.data.library_name, card.data.pipeline_tag) == ("peft", "text-generation")
-    assert {"lora", "nonet"} <= set(card.data.tags)
-    assert [(r.dataset_split, r.metric_value) for r in card.data.eval_results] == [("validation", 0.5), ("test", 0.5)]
-    for text in (
-        "| both | official 2 (gold) + extra 3 (model) | 7 |",
-        "0.5000 (0.188-0.812), 3 of 6",
-        "rank",
-        "答案是：",
-    ):
-        assert text in card.content
-    assert "base_model" not in card.data.to_dict(), "a base that is a folder has no name on a hub"
-
-
-def test_a_run_without_adapters_cannot_be_packed(tmp_path: Path) -> None:
-    here = CliHome(tmp_path, write_files(tmp_path))
-    here.submit()
-    refused = here.call("export", "--to", str(tmp_path / "x.tar"))
-    assert refused.exit_code == ExitCode.BLOCKED
-    assert "has no adapter yet" in refused.stderr
-    assert not (tmp_path / "x.tar").exists()
+from nonet.sharing.checked import check_adapter
+from nonet.sharing.commit import commit_import
+from nonet.sharing.found import NotAnAdapterError, find_adapters
+from tests.cli_home import CliHome, write_adapter
+from tests.unit.packs import BATCH, unpacked
 
 
 def submit(here: CliHome) -> Plan:
@@ -194,8 +66,8 @@ def test_imports_stand_beside_mixes_and_other_bases_make_other_cells(there: CliH
     assert moved.cell_key(plan.adapters[0], shard) == plan.cell_key(plan.adapters[0], shard), "its own key has the base"
 
 
-def test_plans_without_imports_are_named_as_before(home: tuple[CliHome, Plan]) -> None:
-    here, plan = home
+def test_plans_without_imports_are_named_as_before(packed: tuple[CliHome, Plan]) -> None:
+    here, plan = packed
     raw = json.loads(here.home.plan(plan.run).read_bytes())
     assert all("imported" not in adapter for adapter in raw["adapters"])
 
@@ -276,7 +148,7 @@ def truncated(folder: Path) -> None:
         (weights(more={"lm_head.weight": numpy.ones(2, numpy.float32)}), "lm_head.weight is not of a module"),
         (pickled, "only safetensors are read, no pickles"),
         (truncated, "is damaged or no safetensors file"),
-        (told(base={"model": "theirs/base", "digest": "f" * 64}), "it was trained over theirs/base (ffffffffffff)"),
+        (told(base={"model": "theirs/base", "digest": "f" * 64}), "it was trained over 'theirs/base' (ffffffffffff)"),
         (lambda folder: shutil.rmtree(folder), "nothing is there, and it is no key"),
         (lambda folder: (folder / "adapter_config.json").unlink(), "no adapter_config.json is there"),
     ],
@@ -288,6 +160,36 @@ def test_what_cannot_vote_is_refused_by_its_place(there: CliHome, harm: Callable
     assert "line 4, adapters.theirs.import" in refused.stderr
     assert said in refused.stderr
     assert not there.home.root.exists(), "refused before anything is written"
+
+
+def test_names_that_others_gave_are_fit_for_a_terminal(there: CliHome) -> None:
+    told(name="[red]a\x1b[2J", run="b/../c")(there.folder / "theirs")
+    planned = json.loads(there.call("plan", str(there.batch), "--no-tokens", "--json").stdout)
+    assert planned["adapters"][0]["imported"] == "_red_a__2J of b_.._c"
+
+
+def test_weights_that_change_while_they_are_imported_are_not_taken(there: CliHome) -> None:
+    (adapter,) = (check_adapter(found) for found in find_adapters(there.folder / "theirs"))
+    write_adapter(there.folder / "theirs", 9.0)
+    with pytest.raises(NotAnAdapterError, match="has changed while it was imported"):
+        commit_import(there.storage, adapter)
+    assert not there.storage.committed(ADAPTERS)
+
+
+def test_one_of_several_bases_wears_an_import(there: CliHome) -> None:
+    """Its name says which, as those of mixes do; a base whose modules differ refuses it."""
+    narrow = there.folder / "narrow"
+    shutil.copytree(there.folder / "base", narrow)
+    save_file({"layer.weight": numpy.ones((2, 3), numpy.float32)}, narrow / "model.safetensors")
+    two = "bases:\n  big: {model: ./base}\n  small: {model: ./narrow}"
+    text = BATCH.replace("base: {model: ./base}", two)
+    there.batch.write_text(text)
+    assert "Name the one that wears it: big, small" in there.call("plan", str(there.batch)).stderr
+    there.batch.write_text(text.replace("theirs}", "theirs, base: small}"))
+    assert "does not fit the base" in there.call("plan", str(there.batch)).stderr
+    there.batch.write_text(text.replace("theirs}", "theirs, base: big}") + "vote: {select: [theirs@big]}\n")
+    planned = json.loads(there.call("plan", str(there.batch), "--no-tokens", "--json").stdout)
+    assert [(adapter["name"], adapter["base"]) for adapter in planned["adapters"]] == [("theirs@big", "big")]
 
 
 def test_another_base_can_be_allowed(there: CliHome) -> None:
