@@ -31,7 +31,8 @@ from typing import Any
 
 from bench.matrix_peak import matrix_peak
 from bench.random_model import Layers, first_layers, random_model, shape_of
-from bench.training_arms import Case, Ground, Timed, apart, joint, one_by_one, scoring, stock
+from bench.training_arms import Case, Ground, Timed, joint, one_by_one, scoring, stock
+from bench.training_gradients import apart
 from models.make.random_base import SHAPES, base_config
 from nonet.joint_memory import JointSizes, joint_memory
 from nonet.memory import GIB, Work, architecture
@@ -68,7 +69,7 @@ class Table:
         count for the share of the matrix peak: forward and gradient, or forward alone. `predict` says what memory the
         model of memory expects with so many layers.
         """
-        if self.wanted and not any(name.startswith(wanted) for wanted in self.wanted):
+        if not self._asked(name):
             return
         if time.monotonic() + need > self.end:
             print(f"{name:58} skipped: no time left", flush=True)
@@ -83,6 +84,8 @@ class Table:
             _forget()
             return
         self._tell(name, timed, points, passes)
+        if timed[-1].inside is not None:
+            print(f"{'':58} {timed[-1].inside / timed[-1].step:.1%} of it in forward and backward", flush=True)
         peak = timed[-1].peak
         if predict is not None and peak is not None:
             expected = predict(points[-1])
@@ -105,9 +108,12 @@ class Table:
         ratio = f"{self.found['N'][-1] / seconds:6.2f} x N" if "N" in self.found else " " * 10
         print(f"{name:58} {seconds:9.5f} s {ratio} {share:6.1%} of peak  {memory}", flush=True)
 
+    def _asked(self, name: str) -> bool:
+        return not self.wanted or any(name.startswith(wanted) for wanted in self.wanted)
+
     def check(self, name: str, measure: Callable[[], tuple[float, float]], layers: int) -> None:
         """Tell how far gradients are apart, over so many layers."""
-        if time.monotonic() + 3 > self.end:
+        if not self._asked(name) or time.monotonic() + 3 > self.end:
             return
         try:
             with first_layers(self.ground.model, layers):
@@ -215,7 +221,7 @@ def _predicted(ground: Ground, case: Case, grouped: bool, recompute: bool, layer
 def _kernels(device: str, dtype: Any, shape: Any) -> None:
     """Check the kernels; where one is wrong, torch takes its place and the arms are told with that."""
     from bench import training_kernels
-    from nonet import packed_weight
+    from nonet import lean_layers, packed_weight
 
     try:
         for line in training_kernels.checked(device, dtype):
@@ -223,7 +229,7 @@ def _kernels(device: str, dtype: Any, shape: Any) -> None:
         print(training_kernels.dequantising(device, dtype, shape.hidden_size, shape.intermediate_size), flush=True)
     except Exception as error:
         print(f"kernels failed: {type(error).__name__}: {str(error)[:1000]}; torch in their place", flush=True)
-        packed_weight.by_triton = lambda _: False  # type: ignore[assignment]
+        packed_weight.by_triton = lean_layers.by_triton = lambda _: False  # type: ignore[assignment]
 
 
 def _ratios(found: dict[str, list[float]]) -> None:

@@ -14,11 +14,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import nonet.joint
 from bench.matrix_peak import wait
 from bench.random_model import Layers, with_layers
 from models.make.random_base import Shape
 from nonet.joint import JointWatch, train_jointly
-from nonet.joint_step import Turn, backward
 from nonet.lean_layers import lean
 from nonet.lora import LoraBank, LoraShape, Span
 from nonet.recipe import TARGETS, Recipe
@@ -97,13 +97,14 @@ class Ground:
 @dataclass(frozen=True, slots=True)
 class Timed:
     """Seconds of a step, median; `questions` of all adapters and `tokens` through the base in it; `peak` bytes of GPU
-    memory, None on a CPU.
+    memory, None on a CPU; `inside`, seconds of it in forward and backward, where they were timed apart.
     """
 
     step: float
     questions: float
     tokens: float
     peak: int | None
+    inside: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -116,14 +117,16 @@ def stock(
 ) -> Timed:
     """PEFT by transformers' Trainer, full logits; prompts padded to `length` (None: to the longest)."""
     padded = length or case.prompt
-    rows = [_row(lesson, padded) for lesson in case.lessons(-(-batch * steps // case.questions), ground.vocabulary, 0)]
+    rows = [
+        row_of(lesson, padded) for lesson in case.lessons(-(-batch * steps // case.questions), ground.vocabulary, 0)
+    ]
     with ground.over(layers), _measured(ground) as peak:
-        wrapped = _wrapped(ground.model)
+        wrapped = wrapped_model(ground.model)
         try:
             times = _trainer(wrapped, rows[: batch * steps], batch, recompute, ground.device)
         finally:
             unwrap(wrapped)
-            _settle(ground)
+            settle(ground)
     return Timed(_median(times), batch, batch * padded, peak())
 
 
@@ -132,7 +135,7 @@ def one_by_one(ground: Ground, case: Case, layers: Layers, *, batch: int, recomp
     lessons = case.lessons(-(-batch * steps // case.questions), ground.vocabulary, 0)[: batch * steps]
     recipe = Recipe(epochs=1, batch_size=batch, checkpoint_every=NEVER)
     with ground.over(layers), _measured(ground) as peak, tempfile.TemporaryDirectory() as folder:
-        wrapped = _wrapped(ground.model)
+        wrapped = wrapped_model(ground.model)
         if recompute:
             _recompute(ground.model)
         times: list[float] = []
@@ -147,7 +150,7 @@ def one_by_one(ground: Ground, case: Case, layers: Layers, *, batch: int, recomp
             train(wrapped, Course(lessons, recipe, Path(folder), "bench"), watch)
         finally:
             unwrap(wrapped)
-            _settle(ground)
+            settle(ground)
     return Timed(_median([begun, *times]), batch, batch * case.prompt, peak())
 
 
@@ -173,18 +176,20 @@ def joint(ground: Ground, case: Case, layers: Layers, *, grouped: bool, recomput
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         stack.enter_context(ground.over(layers))
         peak = stack.enter_context(_measured(ground))
-        stack.enter_context(_fast(ground, recompute))
+        stack.enter_context(fast(ground, recompute))
         courses = [
             Course(
                 case.lessons(problems, ground.vocabulary, own)[:count], recipe, Path(folder, str(own)), f"bench {own}"
             )
             for own in range(case.adapters)
         ]
+        inside = stack.enter_context(_timed_backward(ground.device))
         begun = _now(ground.device)
         train_jointly(ground.model, courses, watch, budget=ground.tokens)
     each = case.questions if grouped else 1
     through = case.adapters * (case.tree if grouped else case.prompt)
-    return Timed(_median([begun, *times]), each * case.adapters, through, peak())
+    within = statistics.median(inside[1:] or inside)
+    return Timed(_median([begun, *times]), each * case.adapters, through, peak(), within)
 
 
 def scoring(ground: Ground, case: Case, layers: Layers, *, steps: int) -> Timed:
@@ -196,7 +201,7 @@ def scoring(ground: Ground, case: Case, layers: Layers, *, steps: int) -> Timed:
     with ExitStack() as stack:
         stack.enter_context(ground.over(layers))
         peak = stack.enter_context(_measured(ground))
-        for each in (bank.worn(), _fast(ground, False), torch.inference_mode()):
+        for each in (bank.worn(), fast(ground, False), torch.inference_mode()):
             stack.enter_context(each)
         for step in range(steps):
             times.append(_now(ground.device))
@@ -208,50 +213,8 @@ def scoring(ground: Ground, case: Case, layers: Layers, *, steps: int) -> Timed:
                     vocabulary_logits(ground.model, states).argmax(-1).tolist()
         times.append(_now(ground.device))
     del bank
-    _settle(ground)
+    settle(ground)
     return Timed(_median(times), case.adapters * case.questions, case.adapters * case.tree, peak())
-
-
-def apart(ground: Ground, case: Case, layers: Layers, *, grouped: bool, checked: int = 2) -> tuple[float, float]:
-    """How far gradients of the joint step are from those of PEFT alone over `layers` with transformers' own loss, of
-    the first `checked` adapters: largest relative difference of a loss, and of a gradient as a whole (Frobenius norm).
-    """
-    model, count = ground.model, case.questions if grouped else 1
-    lessons = [case.lessons(1, ground.vocabulary, own)[:count] for own in range(case.adapters)]
-    bank = filled_bank(ground, case.adapters)
-    with ground.over(ground.own), bank.worn(), _fast(ground, False):
-        losses = backward(model, bank, [Turn(own, each, grouped) for own, each in enumerate(lessons)], ground.tokens)
-    found: list[tuple[float, float]] = []
-    with ground.over(layers):
-        for own in range(min(checked, case.adapters)):
-            windows = bank.parameters(own)
-            wrapped = _wrapped(model)
-            try:
-                loss, gradients = _alone(wrapped, windows, lessons[own], ground.device)
-            finally:
-                unwrap(wrapped)
-            off = sum(float((gradients[name] - window.grad).double().pow(2).sum()) for name, window in windows.items())
-            size = sum(float(gradient.double().pow(2).sum()) for gradient in gradients.values())
-            found.append((abs(losses[own] / loss - 1), (off / size) ** 0.5))
-    del bank
-    _settle(ground)
-    return max(loss for loss, _ in found), max(gradient for _, gradient in found)
-
-
-def _alone(
-    wrapped: Any, weights: Mapping[str, Any], lessons: Sequence[Lesson], device: str
-) -> tuple[float, dict[str, Any]]:
-    """Loss, and gradients by name, of one adapter of these weights by PEFT and transformers alone."""
-    import torch
-
-    named = dict(wrapped.named_parameters())
-    with torch.no_grad():
-        for name, weight in weights.items():
-            named[name].copy_(weight)
-    rows = [_row(lesson, 0) for lesson in lessons]
-    loss = wrapped(**{name: torch.stack([row[name] for row in rows]).to(device) for name in rows[0]}).loss
-    loss.backward()
-    return float(loss.detach()), {name: named[name].grad for name in weights}
 
 
 def filled_bank(ground: Ground, adapters: int) -> LoraBank:
@@ -268,7 +231,7 @@ def filled_bank(ground: Ground, adapters: int) -> LoraBank:
     return bank
 
 
-def _wrapped(model: Any) -> Any:
+def wrapped_model(model: Any) -> Any:
     """`model` wrapped by peft with a new adapter, in training mode; its plain LoRA whatever the linear layers are."""
     import peft
     from peft.tuners.lora import Linear
@@ -282,7 +245,7 @@ def _wrapped(model: Any) -> Any:
     return wrapped
 
 
-def _row(lesson: Lesson, length: int) -> dict[str, Any]:
+def row_of(lesson: Lesson, length: int) -> dict[str, Any]:
     """One example as the Trainer takes it, padded on the right."""
     import torch
 
@@ -345,7 +308,25 @@ def _median(times: Sequence[float]) -> float:
 
 
 @contextmanager
-def _fast(ground: Ground, recompute: bool) -> Iterator[None]:
+def _timed_backward(device: str) -> Iterator[list[float]]:
+    """Yields the seconds that each step of a joint training is in forward and backward; the rest is the optimizers'."""
+    whole, seconds = nonet.joint.backward, []
+
+    def backward(*arguments: Any) -> list[float]:
+        begun = _now(device)
+        losses = whole(*arguments)
+        seconds.append(_now(device) - begun)
+        return losses
+
+    nonet.joint.backward = backward  # type: ignore[assignment]
+    try:
+        yield seconds
+    finally:
+        nonet.joint.backward = whole
+
+
+@contextmanager
+def fast(ground: Ground, recompute: bool) -> Iterator[None]:
     """The model as a GPU trains over it: lean layers; and recomputed activations where asked for."""
     with ExitStack() as stack:
         if ground.device != "cpu":
@@ -355,7 +336,7 @@ def _fast(ground: Ground, recompute: bool) -> Iterator[None]:
         try:
             yield
         finally:
-            _settle(ground)
+            settle(ground)
 
 
 def _recompute(model: Any) -> None:
@@ -363,7 +344,7 @@ def _recompute(model: Any) -> None:
     model.train()
 
 
-def _settle(ground: Ground) -> None:
+def settle(ground: Ground) -> None:
     """The model frozen and evaluating, without what an arm left."""
     ground.model.gradient_checkpointing_disable()
     ground.model.requires_grad_(False).eval()
