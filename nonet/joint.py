@@ -78,7 +78,8 @@ def train_jointly(
 
     `model` is the base, frozen and without adapters, and is so again afterwards. At most `budget` tokens are computed
     at once: it bounds memory, and changes nothing but roundings; nor does `together` (see nonet.joint_step). Raises
-    ValueError for courses whose adapters have not one shape, or a base without their targets.
+    ValueError for courses whose adapters have not one shape, or a base without their targets; what fails on the way
+    (memory runs out) is raised when every adapter has its checkpoint.
     """
     if not courses:
         return ()
@@ -97,7 +98,12 @@ def train_jointly(
                 if slot not in seated and waiting:
                     seated[slot] = _Pupil.begin(bank, slot, *waiting.popleft(), watch)
             pupils = list(seated.values())
-            losses = backward(model, bank, [pupil.turn(bank) for pupil in pupils], budget, together)
+            try:
+                losses = backward(model, bank, [pupil.turn(bank) for pupil in pupils], budget, together)
+            except Exception:
+                for pupil in pupils:  # nothing of this step is in their weights yet
+                    pupil.save(watch)
+                raise
             for pupil in _advance(bank, pupils, losses, watch):
                 del seated[pupil.slot]
                 if pupil.done:

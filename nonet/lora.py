@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from nonet.dropout import Dropout
 from nonet.lora_product import fuses, knows, lora_product
 from nonet.recipe import Recipe
 
@@ -112,7 +113,7 @@ class LoraBank:
         self._model = model
         self._scales = [0.0] * slots
         self._route: Route | None = None
-        self._dropouts: list[_Dropout | None] = [None] * slots
+        self._dropouts: list[Dropout | None] = [None] * slots
         first = next(parameter for parameter in model.parameters() if parameter.is_floating_point())
         self.device = first.device
         dtype = torch.float64 if first.dtype == torch.float64 else torch.float32
@@ -212,7 +213,7 @@ class LoraBank:
         """From now on the masks of the adapter in `slot` are those that torch draws after `torch.manual_seed(seed)`,
         one module after the other, whatever other slots draw; a module that is computed again meets its mask again.
         """
-        self._dropouts[slot] = _Dropout(self.shape.dropout, seed, self.device)
+        self._dropouts[slot] = Dropout(self.shape.dropout, seed, self.device)
 
     def _hook(self, name: str) -> Callable[[Any, tuple[Any, ...], Any], Any]:
         def add(module: Any, inputs: tuple[Any, ...], output: Any) -> Any:
@@ -272,7 +273,7 @@ class LoraBank:
             slot, rows = span.slot, flat[span.start : span.stop]
             dropout = self._dropouts[slot]
             if dropout is not None:
-                rows = rows * dropout.mask(name, rows, span)
+                rows = rows * dropout.mask(name, rows, span.cells, span.places)
             deltas.append(linear(linear(rows, a[slot]), b[slot]) * self._scales[slot])
         return torch.cat(deltas)
 
@@ -309,38 +310,6 @@ class Route:
             slots = torch.tensor([span.slot for span in self.spans]).repeat_interleave(lengths)
             self._selects[x.dtype] = table[slots.to(x.device)]
         return self._selects[x.dtype]
-
-
-class _Dropout:
-    """The masks of one adapter in one step, drawn as torch's own dropout draws them from a generator of its own."""
-
-    def __init__(self, part: float, seed: int, device: Any) -> None:
-        import torch
-
-        cuda = device.type == "cuda"
-        self._shared = torch.cuda.default_generators[device.index or 0] if cuda else torch.default_generator
-        self._part = part
-        self._states: dict[str, Any] = {}
-        self._next = torch.Generator(device).manual_seed(seed).get_state()
-
-    def mask(self, module: str, rows: Any, span: Span) -> Any:
-        """What the `rows` [tokens, inputs] of a span are multiplied by in `module`."""
-        import torch
-        from torch.nn.functional import dropout
-
-        cells = span.length if span.cells is None else span.cells
-        first = module not in self._states
-        state = self._states.setdefault(module, self._next)
-        before = self._shared.get_state()
-        self._shared.set_state(state)
-        try:
-            ones = torch.ones((cells, rows.shape[1]), device=rows.device, dtype=rows.dtype)
-            mask = dropout(ones, self._part)
-            if first:
-                self._next = self._shared.get_state()
-        finally:
-            self._shared.set_state(before)
-        return mask[: span.length] if span.places is None else mask[span.places]
 
 
 def _sizes(name: str, module: Any) -> tuple[int, int]:

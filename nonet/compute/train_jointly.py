@@ -5,6 +5,7 @@ Knows files and events; the loop is nonet.joint's, and what an adapter's files h
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -16,17 +17,18 @@ from nonet.attempt import ErrorClass
 from nonet.base import Base, Form, base_architecture
 from nonet.checkpoint import Losses
 from nonet.compute.canary import Asked, recorded
-from nonet.compute.failure import BadInputError
+from nonet.compute.failure import BadInputError, message
 from nonet.compute.free_memory import free_memory
 from nonet.compute.orders import AdapterOrder, JointOrder
 from nonet.compute.peak import peak_memory
 from nonet.compute.telling import DrainedError, Telling
 from nonet.compute.train import course_of, mean_loss, read_course, tokens_by_step, training_result, write_adapter
-from nonet.compute.warm import Warm
+from nonet.compute.warm import Warm, release_memory
 from nonet.joint import JointWatch, Learned, train_jointly
 from nonet.joint_memory import JointSizes, joint_sizes
 from nonet.memory import Work
 from nonet.mix import Example
+from nonet.out_of_memory import is_out_of_memory
 from nonet.plan import JOINT
 from nonet.stack import linear_layers, lora_config, versions
 from nonet.training import Course, Trained, recompute_activations
@@ -47,6 +49,24 @@ def carry_out(order: JointOrder, warm: Warm, telling: Telling) -> dict[str, Any]
         )
     pupils = list(_pupils(order, base.tokenizer, telling))
     sizes = _sizes(order, base, max(1, len(pupils)))
+    while pupils:
+        try:
+            _train(order, base, pupils, sizes, telling)
+            break
+        except Exception as error:
+            smaller = sizes.halved(order.recipe.max_length + 1) if is_out_of_memory(error) else None
+            if smaller is None:
+                raise
+            print(f"memory ran out ({message(error)}): {sizes} at once, now {smaller}", file=sys.stderr, flush=True)
+            sizes = smaller
+        pupils = [pupil for pupil in pupils if not pupil.ended]
+        release_memory()
+    told = {"seconds": round(time.monotonic() - started, 3), "peak_memory_bytes": peak_memory()}
+    return told | {"at_once": asdict(sizes)}
+
+
+def _train(order: JointOrder, base: Base, pupils: Sequence[_Pupil], sizes: JointSizes, telling: Telling) -> None:
+    """Train `pupils` from where they stand; raises DrainedError."""
     if sizes.recompute:
         recompute_activations(base.model)
     watch, courses = _watch(order, base, pupils, telling), [pupil.course for pupil in pupils]
@@ -57,8 +77,6 @@ def carry_out(order: JointOrder, warm: Warm, telling: Telling) -> dict[str, Any]
         base.model.requires_grad_(False).eval()
     if any(one is not None and one.drained for one in trained):
         raise DrainedError(sum(one.step for one in trained if one is not None))
-    told = {"seconds": round(time.monotonic() - started, 3), "peak_memory_bytes": peak_memory()}
-    return told | {"at_once": asdict(sizes)}
 
 
 def _sizes(order: JointOrder, base: Base, adapters: int) -> JointSizes:
@@ -70,15 +88,18 @@ def _sizes(order: JointOrder, base: Base, adapters: int) -> JointSizes:
     return found or JointSizes(1, longest, base.form is Form.PACKED and device != "cpu")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Pupil:
-    """One adapter of the order with its training; `cut` stems, `tokens` of its first n steps, for each n from 0."""
+    """One adapter of the order with its training; `cut` stems, `tokens` of its first n steps, for each n from 0;
+    whether it has `ended`, trained or failed.
+    """
 
     adapter: AdapterOrder
     examples: tuple[Example, ...]
     course: Course
     cut: int
     tokens: tuple[int, ...]
+    ended: bool = False
 
 
 def _pupils(order: JointOrder, tokenizer: Any, telling: Telling) -> Iterator[_Pupil]:
@@ -104,7 +125,12 @@ def _watch(order: JointOrder, base: Base, pupils: Sequence[_Pupil], telling: Tel
         config = lora_config(rank=recipe.rank, alpha=recipe.alpha, dropout=recipe.dropout, targets=recipe.targets)
         write_adapter(learned.weights, config.to_dict(), Path(pupil.adapter.out), trained.losses, canary)
         result = training_result(pupil.course, trained, pupil.cut, canary) | made_by
+        pupil.ended = True
         telling.event("trained", adapter=pupil.adapter.name, result=result)
+
+    def failed(number: int, error: ArithmeticError) -> None:
+        pupils[number].ended = True
+        event("failed", number, error_class=ErrorClass.BAD_INPUT, error=str(error))
 
     def event(name: str, number: int, **fields: Any) -> None:
         telling.event(name, adapter=pupils[number].adapter.name, **fields)
@@ -114,7 +140,7 @@ def _watch(order: JointOrder, base: Base, pupils: Sequence[_Pupil], telling: Tel
         saved=lambda number, step: event("checkpoint", number, step=step),
         resumed=lambda number, step: event("resumed", number, step=step),
         done=done,
-        failed=lambda number, error: event("failed", number, error_class=ErrorClass.BAD_INPUT, error=str(error)),
+        failed=failed,
         stop=telling.stop,
     )
 

@@ -48,9 +48,7 @@ class Warm:
         if kept is not None and hasattr(kept, "close"):
             kept.close()
         del kept
-        gc.collect()
-        if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release_memory()
 
     def _get(self, key: tuple[Any, ...], load: Callable[[], Any]) -> tuple[Any, bool]:
         if self._key == key:
@@ -64,3 +62,10 @@ class Warm:
 @lru_cache(maxsize=1)
 def _tokenizer(path: str, _stamp: tuple[int, int]) -> Any:
     return load_tokenizer(path)
+
+
+def release_memory() -> None:
+    """Give back what nobody holds any more."""
+    gc.collect()
+    if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()

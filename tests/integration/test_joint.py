@@ -141,3 +141,15 @@ def test_what_is_wrong_with_one_fails_that_one(rig: ComputeRig, jointly: Jointly
     assert failed["error_class"] == "bad_input"
     assert failed["error"] == f"{empty}: no examples to train on"
     assert not list((tmp_path / "b").iterdir())
+
+
+def test_where_memory_runs_out_less_is_done_at_once_from_where_it_stood(jointly: Jointly, tmp_path: Path) -> None:
+    told_order = json.dumps(order(tmp_path, jointly.examples, "ac"))
+    events = run_in_stack("cpu", "joint_memory_runs_out.py", told_order)
+    assert {event["step"] for event in events if event["event"] == "checkpoint"} >= {2}, "saved when it ran out"
+    assert {name: event["step"] for name, event in told(events, "resumed").items()} == {"a": 2, "c": 2}
+    assert [event["adapter"] for event in events if event["event"] == "trained"] == ["a", "c"], "one after the other"
+    at_once = events[-1]["result"]["at_once"]
+    assert (at_once["slots"], at_once["recompute"]) == (1, True), "tokens were halved, then recomputed, then slots"
+    for name in "ac":
+        assert files(tmp_path / name) == jointly.files[name], name
