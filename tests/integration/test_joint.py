@@ -131,6 +131,19 @@ def test_drained_killed_and_resumed_in_other_company_to_the_same_bytes(jointly: 
         assert files(tmp_path / name) == jointly.files[name], name
 
 
+def test_one_trainer_finishes_what_the_other_began(rig: ComputeRig, jointly: Jointly, tmp_path: Path) -> None:
+    alone = train_order(tmp_path, jointly.examples["a"], **RECIPE) | {"checkpoint": str(tmp_path / "a-checkpoint")}
+    rig.send(alone)
+    rig.until(lambda event: event["event"] == "checkpoint")
+    rig.send({"op": "drain", "id": "train"})
+    step = rig.until(lambda event: event["event"] in ("drained", "done"))["step"]
+    events = rig.order(order(tmp_path, jointly.examples, "a"))
+    assert told(events, "trained")["a"]["result"]["resumed_from"] == step >= 3
+    losses = [json.loads(content["losses.json"]) for content in (files(tmp_path / "a"), jointly.files["a"])]
+    for (_, mixed, _), (_, whole, _) in zip(*losses, strict=True):
+        assert mixed == pytest.approx(whole, rel=1e-4, abs=1e-5)
+
+
 def test_what_is_wrong_with_one_fails_that_one(rig: ComputeRig, jointly: Jointly, tmp_path: Path) -> None:
     empty = tmp_path / "empty.jsonl"
     empty.touch()
