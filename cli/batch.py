@@ -90,13 +90,23 @@ def plan(session: Session, batch_file: Path, no_tokens: bool, as_json: bool) -> 
         left = session.forecast(session.state(found.plan)[0])
     if as_json:
         whole = _plan_json(found.plan, adapters, asked) | {"memory": _memory_json(fitting)}
-        whole["forecast"] = left_json(left)
+        whole |= {"forecast": left_json(left), "notes": list(_other_prompts(found))}
         click.echo(json.dumps(whole, ensure_ascii=False, indent=1))
     else:
         _print_plan(found.plan, adapters, asked, tuple(fit_lines(fitting, workers, session.settings.device)))
-        for line in left_lines(left, found.plan):
+        for line in (*left_lines(left, found.plan), *_other_prompts(found)):
             console().print(line)
     refuse_unfit(fitting, adapters)
+
+
+def _other_prompts(found: Draft) -> Iterator[str]:
+    """A line for each imported adapter whose pack says that it was trained with other words around the questions."""
+    for adapter in found.imports:
+        told = adapter.told.get("prompt")
+        if isinstance(told, dict):
+            differing = [name for name, value in found.plan.prompt.items() if told.get(name) != value]
+            if differing:
+                yield f"prompt     {adapter.origin} was trained with another prompt: {', '.join(differing)}"
 
 
 def _memory_json(fitting: tuple[Fit, ...]) -> list[dict[str, Any]]:

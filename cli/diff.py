@@ -41,7 +41,15 @@ def diff(session: Session, first: str, second: str, gold: Path | None, as_json: 
     who votes, or how it is counted; else it took several together. With gold (--gold, or from an earlier `nonet score`)
     both are scored, with McNemar's exact test.
 
-    Exit codes: 0 the submissions are the same, 10 they differ.
+    Exit codes: 0 the submissions are the same, 10 they differ, 4 one of the runs has not voted.
+
+    \b
+    --json prints an object; fields are added to it, never changed:
+      schema 1; first, second; changes: a list of {place, first, second}; gap (or null)
+      verdicts (or null): shared, only_first, only_second; identical; joined, left
+        changed: a list of {question, first, second, margins, levels, causes, ballots, gold}
+        members: a list of {first, second, agreement, changed, reasons}
+        scores (or null) {first, second, test {only_first, only_second, p}}
     """
     plans = session.plan(first), session.plan(second)
     found = compared_runs(session, *plans, gold)

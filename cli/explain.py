@@ -66,6 +66,15 @@ def explain(
     its probabilities, the tally and the level at which it was decided, the gold letter where it is known (--gold, or
     from an earlier `nonet score`), and of each mix the training rows whose stems are nearest: by the cosine of TF-IDF
     over characters, 1 is the same text.
+
+    \b
+    --json prints an object; fields are added to it, never changed:
+      schema 1; run; without QUESTION: questions, a list of {question, letter, level, margin, votes, gold}
+      with it: question, shard, stem, text, options; method; gold, right (null where not known); gap (or null)
+      ballots: a list of {member, letter, reason, answered, probabilities, votes, weight, temperature, validation}
+      verdict (or null) {letter, level majority|logprob|member|letter, margin, votes, abstentions, missing}
+      steps: a list of {level, scores, left}; the last leaves the verdict's letter
+      nearest: by mix a list of {source, row, similarity, letters, stem}
     """
     plan = session.plan(run)
     letters = gold_letters(session, plan, gold)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -14,12 +16,15 @@ from cli.options import json_option, run_argument
 from cli.session import Session
 from nonet.base import base_shapes
 from nonet.fingerprint import identify_base
+from nonet.hub import HubError, fetch
 from nonet.plan import BaseModel, Plan
 from nonet.sharing.archive import write_folder, write_tar
 from nonet.sharing.checked import CheckedAdapter, check_adapter, misfit_of
 from nonet.sharing.commit import PREFIX, commit_import
-from nonet.sharing.found import NotAnAdapterError, find_adapters
+from nonet.sharing.found import FoundAdapter, NotAnAdapterError, find_adapters
 from nonet.sharing.pack import NothingToPackError, pack_files
+
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 @click.command()
@@ -66,7 +71,8 @@ def exported(session: Session, plan: Plan, path: Path, *, data: bool = True, bal
 @json_option
 @click.pass_obj
 def import_(session: Session, path: Path, names: tuple[str, ...], base: str | None, as_json: bool) -> None:
-    """Take the adapters at PATH into this home: a folder in peft's format, or a pack of `nonet export`.
+    """Take the adapters at PATH into this home: a folder in peft's format, a pack of `nonet export`, or OWNER/NAME of
+    the hub.
 
     They are checked (LoRA, safetensors, finite, nothing that an engine cannot do; with --base also shapes and the
     base's identity) and kept under a key made of their content. A batch file names them under `adapters:`, by key or by
@@ -92,7 +98,7 @@ def imported(
     Nothing is committed unless all are sound. Raises RefusedError, NoBaseError.
     """
     try:
-        found = find_adapters(path)
+        found = _on_hub(session, path) or find_adapters(path)
         unknown = sorted(set(names) - {one.name for one in found})
         if unknown:
             held = ", ".join(one.name for one in found)
@@ -100,11 +106,20 @@ def imported(
         checked = [check_adapter(one) for one in found if not names or one.name in names]
         if base is not None:
             _refuse_misfits(checked, identify_base(base, None, Path.cwd(), "--base", session.settings.hub))
-    except NotAnAdapterError as error:
+    except (NotAnAdapterError, HubError) as error:
         raise RefusedError(str(error), ExitCode.BAD_INPUT) from error
     except FileNotFoundError:
         raise RefusedError(f"{path} does not exist", ExitCode.NOT_FOUND) from None
     return tuple((adapter, commit_import(session.storage, adapter)) for adapter in checked)
+
+
+def _on_hub(session: Session, path: Path) -> tuple[FoundAdapter, ...]:
+    """The adapters of the repository that `path` names, fetched; () where it is a path. Raises HubError."""
+    name = str(path)
+    if path.exists() or not _HUB_NAME.fullmatch(name):
+        return ()
+    found = find_adapters(fetch(session.settings.hub, name).path)
+    return tuple(replace(one, name=path.name) for one in found) if len(found) == 1 else found
 
 
 def _refuse_misfits(checked: list[CheckedAdapter], base: BaseModel) -> None:

@@ -37,9 +37,7 @@ def results_table(results: Results) -> Table:
         cells: list[Text | str] = [
             Text(member.name, style),
             "-" if member.weight is None else f"{member.weight:.3g}",
-            f"{member.rows:,}",
-            f"{member.questions:,}",
-            f"{member.steps:,}",
+            *(f"{count:,}" if member.rows else "-" for count in (member.rows, member.questions, member.steps)),
             Text(share(member.validation), style),
             Text(span(member.validated), style),
         ]

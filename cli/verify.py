@@ -34,6 +34,8 @@ def verify(session: Session, run: str | None, as_json: bool) -> int:
     change all of it together.
 
     Exit codes: 0 all sound, 4 something is missing, 9 something failed.
+
+    --json: schema 1; run; sound; checks, a list of {outcome pass|fail|missing|unchecked, what, text, remedy}.
     """
     plan = session.plan(run)
     found = verified(session.storage, plan)

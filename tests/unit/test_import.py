@@ -168,6 +168,25 @@ def test_names_that_others_gave_are_fit_for_a_terminal(there: CliHome) -> None:
     assert planned["adapters"][0]["imported"] == "_red_a__2J of b_.._c"
 
 
+def test_a_plan_says_where_an_import_was_trained_with_another_prompt(there: CliHome) -> None:
+    told(prompt={"system": "another", "prefix": "答案是：", "answer": "letter"})(there.folder / "theirs")
+    planned = there.call("plan", str(there.batch), "--no-tokens")
+    assert "theirs was trained with another prompt: system" in planned.stdout
+
+
+def test_an_adapter_of_a_hub_is_fetched_or_said_to_be_away(there: CliHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache as huggingface_hub lays it out; the tests run without the hub."""
+    cache, commit = there.folder / "hub", "a" * 40
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    away = there.call("import", "ann/adapter")
+    assert away.exit_code == ExitCode.BAD_INPUT
+    assert "ann/adapter" in away.stderr
+    (cache / "models--ann--adapter" / "refs").mkdir(parents=True)
+    (cache / "models--ann--adapter" / "refs" / "main").write_text(commit)
+    shutil.copytree(there.folder / "theirs", cache / "models--ann--adapter" / "snapshots" / commit)
+    assert list(keys(there, "ann/adapter")) == ["adapter"]
+
+
 def test_weights_that_change_while_they_are_imported_are_not_taken(there: CliHome) -> None:
     (adapter,) = (check_adapter(found) for found in find_adapters(there.folder / "theirs"))
     write_adapter(there.folder / "theirs", 9.0)
