@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from nonet.adam import Adam
 from nonet.checkpoint import Losses, latest_checkpoint, remove_leftovers
 from nonet.joint_step import Turn, backward
 from nonet.lean_layers import lean
@@ -126,7 +127,7 @@ class _Pupil:
     course: Course
     slot: int
     weights: Mapping[str, Any]
-    optimizer: Any
+    optimizer: Adam
     ahead: Iterator[tuple[int, list[Lesson]]]
     steps: int
     losses: list[tuple[int, float, float]]
@@ -138,13 +139,12 @@ class _Pupil:
     @classmethod
     def begin(cls, bank: LoraBank, slot: int, number: int, course: Course, watch: JointWatch) -> _Pupil:
         """Put the adapter of a course into `slot`, as it begins or as its checkpoint has it."""
-        import torch
 
         recipe, started = course.recipe, time.monotonic()
         drawn = fresh_weights(bank.modules, recipe.rank, recipe.seed)
         bank.fill(slot, drawn, scale=recipe.alpha / recipe.rank)
         weights = bank.parameters(slot)
-        optimizer = torch.optim.AdamW(weights.values(), lr=recipe.learning_rate, weight_decay=0.0, fused=True)
+        optimizer = Adam(weights)
         remove_leftovers(course.directory)
         found = latest_checkpoint(course.directory, course.identity)
         if found is not None:
@@ -185,15 +185,13 @@ class _Pupil:
 
     def advance(self, loss: float) -> None:
         """One step of its optimizer after a backward; raises ArithmeticError where it diverged."""
-        import torch
 
         rate = learning_rate(self.course.recipe, self.step, self.steps)
         finite(loss)
-        norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), CLIP)
-        finite(float(norm))  # one that is not would make weights that spoil the base's other tokens
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
+        finite(
+            float(self.optimizer.clip(CLIP))
+        )  # one that is not would make weights that spoil the base's other tokens
+        self.optimizer.step(rate)
         self.losses.append((self.step + 1, loss, rate))
 
     def tell(self, watch: JointWatch) -> None:

@@ -23,3 +23,7 @@ def test_triton_layers_interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stack of vLLM has Triton; on a GPU they are checked by bench/training.py."""
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     assert run_in_stack("vllm-cpu", "lean_reference.py", "triton")["apart"] < 1e-6
+
+
+def test_adam_is_torchs_to_the_bit() -> None:
+    assert run_in_stack("cpu", "adam_reference.py") == [True] * 4
