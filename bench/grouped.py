@@ -6,15 +6,17 @@
 Run with the Python of the stack `cpu`, from the root of the checkout. An arm is its kind of step and its batch size,
 in questions (`exact`) or in stems with all their questions (`grouped`); all else is the demo's recipe. The adapters of
 an arm differ in their seeds and are trained jointly; each is then asked every question of the validation and of the
-demo's test, none of which is in the mix. `run` adds a line for each adapter to the file, and leaves out what is there.
+demo's test, none of which is in the mix. `run` adds a line for each adapter to the file, and leaves out what is there;
+stopped, it goes on from its checkpoints when it is started again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import signal
 import statistics
-import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -53,7 +55,7 @@ def recipe_of(arm: str, seed: int, shared: Recipe) -> Recipe:
     kind, _, size = arm.partition("/")
     if kind not in ("exact", "grouped") or not size.isdigit() or size == "0":
         raise ValueError(f"an arm is exact/QUESTIONS or grouped/STEMS, not {arm!r}")
-    return replace(shared, grouped=kind == "grouped", batch_size=int(size), seed=seed, checkpoint_every=10**9)
+    return replace(shared, grouped=kind == "grouped", batch_size=int(size), seed=seed, checkpoint_every=25)
 
 
 def lessons_of(batch: Batch, base: Base, length: int) -> tuple[Lesson, ...]:
@@ -121,12 +123,14 @@ def run(arm: str, seeds: Sequence[int], save: Path, threads: int) -> None:
 
     def nothing(*_: Any) -> None: ...
 
-    with tempfile.TemporaryDirectory() as folder:
-        courses = [
-            Course(lessons, recipe_of(arm, seed, shared), Path(folder, str(seed)), f"{arm} {seed}") for seed in seeds
-        ]
-        watch = JointWatch(nothing, nothing, nothing, done, nothing, lambda: False)
-        train_jointly(base.model, courses, watch, together=True)
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    folder = save.with_suffix(".checkpoints") / arm.replace("/", "-")
+    courses = [Course(lessons, recipe_of(arm, seed, shared), folder / str(seed), f"{arm} {seed}") for seed in seeds]
+    watch = JointWatch(nothing, nothing, nothing, done, nothing, stopped.is_set)
+    train_jointly(base.model, courses, watch, together=True)
+    if stopped.is_set():
+        raise SystemExit("stopped; the same command goes on from the checkpoints")
 
 
 def read(save: Path) -> dict[str, dict[int, Mapping[str, Any]]]:
