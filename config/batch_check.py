@@ -17,6 +17,7 @@ from config.batch_adapters import ImportSpec, check_adapters
 from config.batch_defect import nearest
 from config.batch_labels import check_labels, check_margin
 from config.batch_schema import MixEntry, SourceEntry, ValidationEntry
+from config.batch_trainer import check_trainer
 from config.batch_vote import check_vote
 from config.batch_yaml import Document, KeyPath
 from nonet.defect import Defect
@@ -105,6 +106,8 @@ class Check:
         if local and not (Path(model) / "config.json").is_file():
             remedy = f"Give the folder of a model: {model} has no config.json."
             self.document.refuse(place, repr(written), "no model is there", remedy)
+        if local:
+            check_trainer(self.document, path, Path(model))
         if local and revision is not None:
             remedy = "Remove the revision: a folder has none."
             self.document.refuse((*path, "revision"), repr(revision), "a folder with a revision", remedy)

@@ -1,4 +1,5 @@
-"""Joint training beside separate training by peft, in float64 on a random model. Run by the Python of the stack `cpu`.
+"""Joint training beside separate training by peft, in float64 on a random model. Run by the Python of the stacks `cpu`
+and `volta-cpu`.
 
 joint_reference.py FOLDER  → for batches of one and of three lessons, without and with dropout: the largest relative
                              difference of any gradient, of any loss of the curve, and of any final weight, five
@@ -16,13 +17,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lora_reference import RANK, adapter_weights, apart, tiny_model
+
 from nonet.joint import JointWatch, train_jointly
 from nonet.joint_step import Turn, backward
 from nonet.lora import LoraBank, LoraShape
 from nonet.recipe import Recipe
 from nonet.stack import unwrap
 from nonet.training import Course, Lesson, Watch, answer_loss, fresh_adapter, step_seed, train
-from tests.integration.lora_reference import RANK, adapter_weights, apart, tiny_model
 
 COURSES = (7, 4, 9, 6, 5)
 """Lessons of each adapter."""

@@ -73,8 +73,9 @@ def told(events: Sequence[Event], kind: str) -> dict[str, Event]:
     return {event["adapter"]: event for event in events if event["event"] == kind}
 
 
-def test_every_adapter_is_the_one_of_a_training_by_itself(tmp_path: Path) -> None:
-    measured = run_in_stack("cpu", "joint_reference.py", tmp_path)
+@pytest.mark.parametrize("stack", ["cpu", pytest.param("volta-cpu", marks=pytest.mark.stacks)])
+def test_every_adapter_is_the_one_of_a_training_by_itself(tmp_path: Path, stack: str) -> None:
+    measured = run_in_stack(stack, "joint_reference.py", tmp_path)
     assert len(measured["alike"]) == 4
     for name, apart in measured["alike"].items():
         assert apart["gradient"] < 1e-9, (name, apart)

@@ -96,6 +96,36 @@ def test_a_stack_changes_no_key_and_makes_another_run(load: Load) -> None:
     assert stacked.run != plain.run
 
 
+def test_a_trainer_is_that_of_its_base_and_changes_no_key(load: Load) -> None:
+    plain, mixed = planned(load(TWO)), planned(load(TWO, ("epochs: 1", "epochs: 1, trainer: joint")))
+    assert [base.trainer for base in mixed.bases] == ["peft", "joint"]
+    assert [a.key for a in mixed.adapters] == [a.key for a in plain.adapters]
+    assert mixed.run != plain.run
+
+
+def test_grouped_steps_make_other_adapters_in_fewer_steps(load: Load) -> None:
+    batch = load(ONE)
+    plain, grouped = planned(batch), planned(load(ONE, ("epochs: 2", "epochs: 2, grouped: true")))
+    assert {a.key for a in plain.adapters}.isdisjoint(a.key for a in grouped.adapters)
+    stems = [len({e.stem for e in batch.mixes[a.name].examples}) for a in grouped.adapters]
+    assert [a.steps for a in grouped.adapters] == [2 * -(-count // 4) for count in stems]
+    assert all(g.steps < p.steps for g, p in zip(grouped.adapters, plain.adapters, strict=True))
+
+
+def test_joint_training_is_refused_over_bases_that_it_is_not_for(load: Load, tmp_path: Path) -> None:
+    folder = tmp_path / "recurrent"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "rwkv"}')
+    (defect,) = refused(load, f"base: {{model: {folder}}}", ("epochs: 2", "epochs: 2, trainer: joint"))
+    assert defect.place.endswith("training.trainer")
+    assert "'rwkv'" in defect.message
+    assert defect.remedy == "Write trainer: peft."
+    load(f"base: {{model: {folder}}}")
+    load(
+        f"bases: {{one: {{model: {folder}, training: {{trainer: peft}}}}}}", ("epochs: 2", "epochs: 2, trainer: joint")
+    )
+
+
 def test_a_dtype_is_in_the_keys(load: Load) -> None:
     plain, half = planned(load(ONE)), planned(load("base: {model: org/one, dtype: float16}"))
     assert {a.key for a in plain.adapters}.isdisjoint(a.key for a in half.adapters)

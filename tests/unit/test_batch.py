@@ -159,6 +159,8 @@ CASES: list[tuple[str, list[tuple[str, str]], str, str, str]] = [
     ("inf", [("1.0e-3", ".inf")], "line 10, training.learning_rate", ".inf", "must be"),
     ("negative", [("1.0e-3", "-0.1")], "line 10, training.learning_rate", "-0.1", "must be above 0"),
     ("zero rank", [("rank: 4", "rank: 0")], "line 10, training.rank", "0", "must be at least 1"),
+    ("trainer", [("rank: 4", "rank: 4, trainer: both")], "line 10, training.trainer", "'both'", "must be 'peft' or 'j"),
+    ("grouped", [("rank: 4", "rank: 4, grouped: 1")], "line 10, training.grouped", "1", "must be true or false"),
     ("bool rank", [("rank: 4", "rank: yes")], "line 10, training.rank", "yes", "must be a whole number"),
     ("octal", [("rank: 4", "rank: 010")], "line 10, training.rank", "010", "octal"),
     ("base 60", [("seed: 1}", "seed: 1:30}")], "line 9, mixes.half.seed", "1:30", "base-60"),
