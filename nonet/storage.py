@@ -104,7 +104,7 @@ class Storage:
         """The commit as its record tells it, its files unseen (an adapter's are large); None when there is none, or
         a damaged one, which is left for `read` to set aside."""
         try:
-            return _parse(self._record(scope, key).read_bytes(), scope, key)
+            return _parse(self.store.read(self._record(scope, key)), scope, key)
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 

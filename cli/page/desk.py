@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http.client import responses
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -19,14 +19,16 @@ import nonet
 from cli.errors import explain
 from cli.exit_codes import ExitCode
 from cli.page.readings import Readings
+from cli.page.throttle import Throttle
 from cli.view import attempts_text, cause, headline
 from config.flower_login import Doorkeeper, is_loopback
 from nonet.duration import duration
 
-if TYPE_CHECKING:
-    from cli.page.login import Throttle
-
 FOLDER = Path(__file__).parent
+USER = "nonet_user"
+"""Cookie that holds the user's name, signed."""
+SESSION_DAYS = 0.5
+"""For how long a login holds."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; "
     "frame-ancestors 'none'; base-uri 'none'"
@@ -93,8 +95,6 @@ class Page(RequestHandler):
         super().set_cookie(name, value, *arguments, **more | {"httponly": True, "samesite": "Strict", "secure": secure})
 
     def get_current_user(self) -> str | None:
-        from cli.page.login import SESSION_DAYS, USER
-
         user = self.get_signed_cookie(USER, max_age_days=SESSION_DAYS)
         return user.decode("utf-8", "replace") if user else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,15 +10,18 @@ from typing import Any
 
 from tornado.web import HTTPError, RequestHandler
 
+from cli.errors import RefusedError
 from cli.logs import LogPart, heading, log_parts
 from cli.page.desk import FOLDER, HEADERS, Page
 from cli.page.grid import WORDS, grid_of
-from cli.page.readings import Reading, RunReader
+from cli.page.readings import Reading, Readings, RunReader
 from cli.rerun import forgivable, forgive, stop
 from cli.session import Session, waiting_note
 from cli.view import LEGEND, MARKS, progress_lines
 from scheduler.reconcile import rerun_units
 from scheduler.state import Phase, UnitState, UnitStatus
+
+log = logging.getLogger("nonet.page")
 
 RUNS = 50
 """How many runs, the latest submitted, are listed."""
@@ -43,20 +47,16 @@ class RunsPage(Page):
         readings = self.desk.readings
 
         def look() -> list[tuple[str, Reading | None]]:
-            runs = readings.session.runs()[::-1]
-            return [(run, _looked(lambda run=run: readings.of(run).look())) for run in runs[:RUNS]]
+            return [(run, _looked(readings, run)) for run in readings.session.runs()[::-1][:RUNS]]
 
         found = await self.desk.in_thread(look)
         self.show("runs.html.jinja", found=found, most=RUNS, title="Runs")
 
 
-def _looked(look: Any) -> Reading | None:
+def _looked(readings: Readings, run: str) -> Reading | None:
     """None for a run whose plan cannot be read, as one of another version of Nonet."""
-    from cli.errors import RefusedError
-
     try:
-        reading: Reading = look()
-        return reading
+        return readings.of(run).look()
     except RefusedError:
         return None
 
@@ -204,6 +204,7 @@ class RerunButton(Page):
 
     async def post(self, run: str) -> None:
         count = await self.desk.in_thread(self._again, run, self.get_body_argument("unit", ""))
+        log.info("%s: %d to be tried again, asked for by %s", run, count, self.current_user)
         self.redirect(f"/runs/{run}?done=rerun&count={count}", status=303)
 
     def _again(self, run: str, key: str) -> int:
@@ -224,6 +225,7 @@ class CancelButton(Page):
 
     async def post(self, run: str) -> None:
         done = await self.desk.in_thread(self._cancel, run)
+        log.info("%s: %s, asked for by %s", run, done, self.current_user)
         self.redirect(f"/runs/{run}?done={done}", status=303)
 
     def _cancel(self, run: str) -> str:

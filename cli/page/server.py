@@ -12,7 +12,7 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application
 
 from cli.page.desk import Desk
-from cli.page.login import LoginPage, LogoutPage, Throttle
+from cli.page.login import LoginPage, LogoutPage
 from cli.page.pages import (
     ASSETS,
     Asset,
@@ -28,6 +28,7 @@ from cli.page.pages import (
     UnitPage,
 )
 from cli.page.readings import Readings
+from cli.page.throttle import Throttle
 from cli.session import Session
 from config.flower_login import Doorkeeper, FlowerSettings
 

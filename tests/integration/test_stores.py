@@ -215,6 +215,10 @@ def test_files_of_an_artifact_on_another_machine(machine: Machine) -> None:
     assert publish_weights(one, 1, b"weights") is Published.COMMITTED
     assert publish_weights(one, 2, b"others") is Published.ALREADY
     assert len(two.store.names(two.home.blob(KEY))) == 1, "the loser's files are gone"
+    told = Storage(machine("three")).record("adapters", KEY)
+    assert told is not None, "a record is read from the store, not from this machine's copies"
+    assert told.body == {"epoch": 1}
+    assert Storage(machine("three")).content(told, "weights") == b"weights"
     commit = two.read("adapters", KEY)
     assert commit is not None
     assert two.path(commit.files["weights"]).read_bytes() == b"weights"

@@ -26,8 +26,9 @@ from cli.page import login, readings
 from cli.page.desk import POLICY
 from cli.page.figures import NARROWEST, WIDTH, timeline_of
 from cli.page.grid import FOLDED, MOST_BOXES, grid_of
-from cli.page.login import GUESSES, WINDOW_SECONDS, Throttle, here
+from cli.page.login import here
 from cli.page.server import application
+from cli.page.throttle import GUESSES, WINDOW_SECONDS, Throttle
 from cli.session import Session
 from config.flower_login import Doorkeeper, FlowerSettings
 from config.flower_pages import work_place
