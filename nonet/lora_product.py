@@ -66,9 +66,15 @@ def _function() -> Any:
         @staticmethod
         def forward(ctx: Any, x: Any, module: Any, a: Any, b: Any, select: Any) -> Any:
             thin = (x @ _rows(a, x.dtype).t()).mul_(select)
-            weight, bias = _weight(module, x.dtype), module.bias
-            y = x @ weight if bias is None else torch.addmm(bias.to(x.dtype), x, weight)
-            y.addmm_(thin, _columns(b, x.dtype).t())
+            packed, columns = getattr(module, "packed", None), _columns(b, x.dtype)
+            if packed is not None and packed.outputs > packed.inputs:
+                # B below W, the thin product beside x: y, the largest tensor here, is written once and not read again
+                weight = packed.unpack(x.dtype, below=columns.shape[1])
+                weight[packed.inputs :].copy_(columns.t())
+                y = _affine(torch.cat((x, thin), dim=1), weight, module.bias)
+            else:
+                y = _affine(x, _weight(module, x.dtype), module.bias)
+                y.addmm_(thin, columns.t())
             ctx.module = module
             ctx.save_for_backward(x, thin, a, b, select)
             return y
@@ -89,6 +95,9 @@ def _function() -> Any:
             if ctx.needs_input_grad[3]:
                 db = _wide(gradient.t(), thin).view(outputs, slots, rank).transpose(0, 1).to(b.dtype)
             return dx, None, da, db, None
+
+    def _affine(x: Any, weight: Any, bias: Any) -> Any:
+        return x @ weight if bias is None else torch.addmm(bias.to(x.dtype), x, weight)
 
     def _rows(a: Any, dtype: Any) -> Any:
         """A of all slots, [slots * rank, in]."""

@@ -57,15 +57,20 @@ class PackedWeight:
     def outputs(self) -> int:
         return int(self.qweight.shape[1])
 
-    def unpack(self, dtype: Any) -> Any:
-        """The weight as numbers of `dtype`, [in, out]; valid until the scratch memory is taken again."""
+    def unpack(self, dtype: Any, below: int = 0) -> Any:
+        """The weight as numbers of `dtype`, [in + below, out], the last rows left to the caller to fill; valid until
+        the scratch memory is taken again.
+        """
+        if not below and not by_triton(self.qweight.device.type):
+            return self.plain(dtype)
+        out = self.scratch.take((self.inputs + below, self.outputs), self.qweight, dtype)
         if by_triton(self.qweight.device.type):
             from nonet.triton_dequantise import dequantise
 
-            out = self.scratch.take((self.inputs, self.outputs), self.qweight, dtype)
             dequantise(out, self.qweight, self.qzeros, self.scales, self.g_idx, self.bits, self.group)
-            return out
-        return self.plain(dtype)
+        else:
+            out[: self.inputs].copy_(self.plain(dtype))
+        return out
 
     def plain(self, dtype: Any) -> Any:
         """The same as a tensor of its own, by torch's own operations."""
