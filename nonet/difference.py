@@ -193,11 +193,12 @@ def _counterfactuals(one: _Side, other: _Side, questions: Sequence[str]) -> dict
         Cause.COUNTING: (one.ballots, how, other.spec),
     }
     letters = [(name, LETTERS[: len(one.asked[name][2])]) for name in questions]
-    found = {}
+    found: dict[Cause, dict[str, str]] = {}
     for cause, (ballots, voters, spec) in votes.items():
         try:
-            verdicts = tally(letters, ballots, tuple(voters.values()), VoteSpec(spec.method))
-        except ValueError:  # such a vote cannot be held: ballots without log-probabilities, counted by them
+            spec = VoteSpec(spec.method, allow_partial=True, quorum=1)
+            verdicts = tally(letters, ballots, tuple(voters.values()), spec)
+        except ValueError:  # such a vote cannot be held: ballots hold no log-probabilities to be counted by
             continue
         found[cause] = {verdict.question_id: verdict.letter for verdict in verdicts}
     return found

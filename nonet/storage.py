@@ -85,8 +85,11 @@ class Storage:
             self.set_aside(scope, key)
             raise DamagedError(f"{error}; set aside, it will be computed again") from error
 
-    def examine(self, scope: str, key: str) -> Commit | None:
-        """The verified commit, None when there is none; raises DamagedError and leaves a damaged one where it is."""
+    def examine(self, scope: str, key: str, *, stored: bool = False) -> Commit | None:
+        """The verified commit, None when there is none; raises DamagedError and leaves a damaged one where it is.
+
+        `stored`: what the store holds now is looked at, whatever copies this machine has.
+        """
         path = self._record(scope, key)
         try:
             raw = self.store.read(path)
@@ -94,8 +97,8 @@ class Storage:
             return None
         try:
             commit = _parse(raw, scope, key)
-            for stored in commit.files.values():
-                self._verify(stored)
+            for file in commit.files.values():
+                self._verify(file, stored=stored)
         except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
             raise DamagedError(f"{self.store.place(path)}: {error}") from error
         return commit
@@ -202,13 +205,13 @@ class Storage:
         """The content stored as `name`; raises DamagedInputError when it is gone or not what was stored."""
         return self.input_path(name).read_bytes()
 
-    def input_path(self, name: str) -> Path:
+    def input_path(self, name: str, *, stored: bool = False) -> Path:
         """A file of this machine with the content stored as `name`; raises DamagedInputError.
 
-        It is hashed once for each state of it that this process has seen.
+        It is hashed once for each state of it that this process has seen. `stored`: as in `examine`.
         """
         path = self.home.input(name)
-        for afresh in (False, True):  # a copy that was damaged here is fetched again
+        for afresh in (True,) if stored else (False, True):  # a copy that was damaged here is fetched again
             try:
                 status = self.store.fetch(path, afresh=afresh).stat()
                 seen = (path.name, status.st_mtime_ns, status.st_size)
@@ -247,20 +250,20 @@ class Storage:
             files[path.relative_to(folder).as_posix()] = StoredFile(relative, path.stat().st_size, file_digest(path))
         return files
 
-    def _verify(self, stored: StoredFile) -> None:
+    def _verify(self, file: StoredFile, *, stored: bool = False) -> None:
         """Checks size and SHA-256, once for each state of the file that this process has seen."""
-        path = self.path(stored)
+        path = self.path(file)
         if not path.resolve().is_relative_to(self.home.root.resolve()):
-            raise ValueError(f"{stored.path}: outside the home")
-        for afresh in (False, True):  # a copy that was damaged here is fetched again
+            raise ValueError(f"{file.path}: outside the home")
+        for afresh in (True,) if stored else (False, True):  # a copy that was damaged here is fetched again
             status = self.store.fetch(path, afresh=afresh).stat()
-            seen = (stored.path, status.st_mtime_ns, status.st_size)
+            seen = (file.path, status.st_mtime_ns, status.st_size)
             if seen in self._verified:
                 return
-            if status.st_size == stored.size and file_digest(path) == stored.sha256:
+            if status.st_size == file.size and file_digest(path) == file.sha256:
                 self._verified.add(seen)
                 return
-        raise ValueError(f"{stored.path}: content does not match its checksum")
+        raise ValueError(f"{file.path}: content does not match its checksum")
 
 
 def _parse(raw: bytes, scope: str, key: str) -> Commit:

@@ -14,13 +14,19 @@ from nonet.verification.result import check_score, check_submission, check_vote
 
 __all__ = ["Check", "Outcome", "verify"]
 
+_AGAIN = "mend the above, then verify again"
+
 
 def verify(storage: Storage, plan: Plan) -> tuple[Check, ...]:
     """Every check of the run of `plan`: one that passed for each kind of thing, or one for each thing that did not.
 
     Raises OSError where the storage cannot be read at all.
     """
-    found = [*check_plan(storage, plan), *check_inputs(storage, plan)]
+    storage = Storage(storage.home)  # which has seen nothing yet
+    found = list(check_plan(storage, plan))
+    if not _sound(found):
+        return (*found, Check(Outcome.UNCHECKED, "the rest", "it follows from the plan, which was changed", _AGAIN))
+    found += check_inputs(storage, plan)
     if _sound(found):
         found += check_keys(storage, plan)
     found += check_adapters(storage, plan)
@@ -29,14 +35,8 @@ def verify(storage: Storage, plan: Plan) -> tuple[Check, ...]:
     if _sound(found):
         found += check_vote(storage, plan)
     else:
-        found.append(
-            Check(
-                Outcome.UNCHECKED,
-                "vote",
-                "what it follows from is damaged, so it was not taken again",
-                "mend the above, then verify again",
-            )
-        )
+        text = "what it follows from is damaged, so it was not taken again"
+        found.append(Check(Outcome.UNCHECKED, "vote", text, _AGAIN))
     return (*found, *check_submission(storage, plan), *check_score(storage, plan), *check_bases(plan))
 
 

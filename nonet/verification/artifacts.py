@@ -28,7 +28,7 @@ def check_adapters(storage: Storage, plan: Plan) -> Iterator[Check]:
     sound = 0
     for adapter in plan.adapters:
         try:
-            commit = storage.examine(ADAPTERS, adapter.key)
+            commit = storage.examine(ADAPTERS, adapter.key, stored=True)
         except DamagedError as error:
             yield Check(Outcome.FAIL, "adapters", f"{adapter.name}: {error}", _TRAIN)
             continue

@@ -39,7 +39,7 @@ def check_inputs(storage: Storage, plan: Plan) -> Iterator[Check]:
     failed = False
     for name, what in wanted.items():
         try:
-            storage.input_path(name)
+            storage.input_path(name, stored=True)
         except DamagedInputError as error:
             failed = True
             text, _, remedy = str(error).partition("; ")
