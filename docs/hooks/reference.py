@@ -89,6 +89,8 @@ def _kind(told: dict[str, Any]) -> str:
         return f"[{name}](#{name.lower()})"
     if "enum" in told:
         return ", ".join(f"`{value}`" for value in told["enum"])
+    if "const" in told:
+        return f"`{told['const']}`"
     if "anyOf" in told:
         return " or ".join(dict.fromkeys(_kind(part) for part in told["anyOf"]))
     kind = told.get("type", "anything")
