@@ -16,6 +16,7 @@ from tasks.pace import Pace
 
 PROGRESS_EVENT = "task-progress"
 """Celery event that Flower shows as the state PROGRESS of the task, its text in the result column."""
+_WAITING = {"phase": "waiting"}
 _UNHEARD_SECONDS = 20.0
 """How long no event is sent after one could not be."""
 
@@ -33,8 +34,8 @@ class Progress:
         self._unheard_until = 0.0
 
     def report(self, event: Mapping[str, Any]) -> None:
-        """Pass on a `progress` event of the compute process. Where it says how `adapters` stand, each key has its own;
-        the event itself is of all of them.
+        """Pass on a `progress` event of the compute process. Where it says how `adapters` stand, each key has its own
+        part of it, and one that is not among them waits for its turn; the event itself is of all of them.
         """
         now = time.monotonic()
         rates = self._pace.rates(event, now)
@@ -42,15 +43,20 @@ class Progress:
             return
         self._last = now
         record = {k: v for k, v in event.items() if k not in ("event", "id", "adapters")} | rates
-        apart = event.get("adapters", {})
+        apart = event.get("adapters")
         home = self._context.home
         if now - self._written >= home.store.look_seconds:
             self._written = now
             with suppress(OSError):
                 for key in self._keys:
-                    home.store.replace(home.progress(key), json.dumps(record | apart.get(key, {})).encode())
+                    own = record if apart is None else record | apart[key] if key in apart else _WAITING
+                    home.store.replace(home.progress(key), json.dumps(own).encode())
         if now >= self._unheard_until:
             self._tell(describe(record))
+
+    def end(self, key: str) -> None:
+        """Report no more of `key`: its attempt has ended, the work of the others goes on."""
+        self._keys = tuple(other for other in self._keys if other != key)
 
     def _tell(self, text: str) -> None:
         """Send the Celery event. Monitoring must neither end nor delay work: a Redis that is away is left alone."""

@@ -114,8 +114,10 @@ def _train_jointly(
         elif kind == "checkpoint":
             _share(context, makings[event["adapter"]].checkpoint)
         elif kind == "trained":
+            progress.end(event["adapter"])
             _commit(context, claim, base, makings[event["adapter"]], event["result"])
         elif kind == "failed":
+            progress.end(event["adapter"])
             claim.fail(makings[event["adapter"]].unit, ErrorClass(event["error_class"]), event["error"])
 
     with _cleared_up(context, claim, list(makings.values())):

@@ -44,6 +44,7 @@ def test_killed_in_the_middle(paced: PacedRig, reference: Reference, batch: Path
         progress = {u.key: u.progress for u in paced.state(plan).adapters}[longer]
         assert progress is not None
         assert progress["steps"] == plan.adapters[0].steps, "its own, not that of all"
+        assert not paced.storage.home.progress(shorter).exists(), "what is done has no progress any more"
         (process,) = paced.compute_processes()
         process.kill()
         paced.wait(lambda: len(paced.attempts.history(longer)) == 2, 300, "another attempt")
