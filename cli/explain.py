@@ -184,6 +184,8 @@ def _ballots(found: Explanation) -> Table:
 def _letter(member: MemberBallot) -> str:
     if member.ballot is None:
         return "not yet"
+    if not member.ballot.asked:
+        return "not asked: decided without it"
     return member.ballot.letter or f"abstains: {member.ballot.reason}"
 
 
@@ -200,6 +202,8 @@ def _tally(found: Explanation) -> Iterator[str]:
         yield f"{_step_name(step, found.method):10} {_step_text(step)}"
     verdict = found.verdict
     yield f"verdict    {verdict.letter}, decided by {_LEVELS[verdict.level]}, margin {verdict.margin:g}"
+    if verdict.unasked:
+        yield f"           {verdict.unasked} were not asked; the margin is the least that it could have come to"
     if verdict.abstentions or verdict.missing:
         yield f"           {verdict.abstentions} abstain, {verdict.missing} have no ballot"
 

@@ -27,7 +27,8 @@ from nonet.workbook import write_logbook
 @dataclass(frozen=True, slots=True)
 class Scored:
     """A submission and the members behind it against gold: their scores, McNemar's test of every two of them, what
-    needs no model, and the bases where the run has several. `run` is the run's id, or the file's name.
+    needs no model, and the bases where the run has several. `run` is the run's id, or the file's name. `stopped`
+    members have no score, since they were not asked what was decided without them.
     """
 
     run: str
@@ -36,6 +37,7 @@ class Scored:
     pairs: tuple[Pair, ...]
     floor: Floor | None
     bases: tuple[BaseResult, ...]
+    stopped: tuple[str, ...] = ()
 
 
 def score_run(session: Session, plan: Plan, gold: Path, submission: Path | None = None) -> Scored:
@@ -50,12 +52,14 @@ def score_run(session: Session, plan: Plan, gold: Path, submission: Path | None 
     total = _scored(answers, problems, plan.run)
     cells = [cell for cell in plan.cells if session.storage.has(cell.scope, cell.key)]
     test = labelled(problems, collect(session.storage, cells, QuestionSet.TEST))
-    members = {a.name: test.score(test.letters_of(a.name)) for a in plan.adapters}
+    names = [adapter.name for adapter in plan.adapters]
+    stopped = tuple(name for name in names if test.stopped(name))
+    members = {name: test.score(test.letters_of(name)) for name in names if name not in stopped}
     if submission is None and remember_score(session.storage, plan, problems, total, members):
         write_logbook(session.storage)
     bases = base_results(session.storage, plan, spec_of(plan), problems) if len(plan.bases) > 1 else ()
     floor = floor_of(split_questions(problems))
-    return Scored(plan.run, total, members, pairs_with(test, list(members), answers), floor, bases)
+    return Scored(plan.run, total, members, pairs_with(test, list(members), answers), floor, bases, stopped)
 
 
 def score_file(submission: Path, gold: Path) -> Scored:

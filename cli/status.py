@@ -16,7 +16,9 @@ from cli.left import left_json, left_lines
 from cli.options import json_option, run_argument
 from cli.screen import RunScreen, console
 from cli.session import FleetSeen, Session
+from cli.tables import stopped_line
 from cli.view import PHASE_STYLES, headline
+from nonet.run_score import manifest_of
 from scheduler.state import Phase, RunState, UnitState, UnitStatus
 
 
@@ -45,6 +47,7 @@ def status(session: Session, run: str | None, every: bool, as_json: bool) -> int
       counts {adapters, cells}: how many by state
       forecast (null unless it runs) in seconds, null where not known: {seconds, low, high, training, work, workers,
         no_worker_for, unknown, by_worker, one_more_worker, basis, sooner}
+      stopped {ballots, of}: ballots not needed, where the run stops when decided and has voted; or null
     """
     if every:
         return _all(session, as_json)
@@ -62,6 +65,8 @@ def status(session: Session, run: str | None, every: bool, as_json: bool) -> int
     if state.phase is Phase.RUNNING:
         for line in session.refusal_lines(plan.run):
             click.echo(line)
+    if (stopped := (manifest_of(session.storage, plan) or {}).get("stopped")) is not None:
+        click.echo(stopped_line(stopped))
     if session.store.exists(session.home.submission(plan.run, plan.submission)):
         click.echo(f"submission: {session.submission_place(plan)}")
     return OF_PHASE[state.phase]
@@ -85,6 +90,7 @@ def state_json(session: Session, state: RunState, seen: FleetSeen) -> dict[str, 
         "submission": {"path": session.submission_place(plan), "exists": written},
         "forecast": left_json(session.forecast(state)) if state.phase is Phase.RUNNING else None,
         "counts": {"adapters": _counts(state.adapters), "cells": _counts(state.cells)},
+        "stopped": (manifest_of(session.storage, plan) or {}).get("stopped"),
         "adapters": [
             {**_unit_json(unit), "questions": a.questions, "steps": a.steps, "leaked": a.leaked, "base": a.base}
             for unit, a in zip(state.adapters, plan.adapters, strict=True)

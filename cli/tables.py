@@ -110,11 +110,21 @@ def vote_lines(result: Aggregation) -> list[str]:
     method = result.manifest["vote"]["settings"]["method"]
     lines = [f"{len(result.voters)} members vote, {method}: {', '.join(member.name for member in result.voters)}"]
     lines.append(f"{len(result.verdicts):,} questions: {decided}; {manifest['abstentions']} abstentions")
+    if "stopped" in manifest:
+        lines.append(stopped_line(manifest["stopped"]))
     missing = manifest["partial"]["missing"]
     if missing:
         some = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
         lines.append(f"a partial vote: {len(missing)} cells are missing, {some}")
     return lines
+
+
+def stopped_line(stopped: Mapping[str, int]) -> str:
+    """What a run saved that stops when decided."""
+    part = stopped["ballots"] / max(1, stopped["of"])
+    return (
+        f"stopped when decided: {stopped['ballots']:,} of {stopped['of']:,} ballots on the test not needed, {part:.0%}"
+    )
 
 
 def share(value: float | None) -> str:

@@ -157,6 +157,9 @@ def score(session: Session, run: str, gold: Path, submission: Path | None, as_js
     console().print(score_table(found.submission, found.members, found.pairs, found.floor))
     if found.bases:
         console().print(bases_table(found.bases))
+    if found.stopped:
+        names = ", ".join(found.stopped)
+        click.echo(f"not scored, since they were not asked what was decided without them: {names}")
     if found.submission.extra:
         click.echo(
             f"{found.submission.extra} answers are for questions that {gold} does not have; they count for nothing"

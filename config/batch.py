@@ -35,13 +35,17 @@ from nonet.recipe import Recipe
 from nonet.vote import VoteSpec
 
 MAX_TOKENS = 1024
+SAMPLED = 0.7
+"""Temperature where several samples are asked for and none is given."""
 Section = TypeVar("Section", TrainingEntry, InferenceEntry)
 
 
 @dataclass(frozen=True, slots=True)
 class InferenceSpec:
     """How the test is answered; `shard_size` in problems (None: by tokens), `max_tokens` of a free text (1 for
-    letters); each question in so many `permutations` of its options; `stack` None: the one that a worker is set to."""
+    letters); each question in so many `permutations` of its options; `stack` None: the one that a worker is set to;
+    whether it is to `stop_when_decided` (nonet.decided). Of texts so many `samples` at a `temperature`, within a
+    `token_budget` a question (nonet.engines.Reply)."""
 
     engine: Literal["auto", "transformers", "vllm"]
     shard_size: int | None
@@ -49,6 +53,10 @@ class InferenceSpec:
     max_tokens: int
     permutations: int = 1
     stack: str | None = None
+    stop_when_decided: bool = False
+    samples: int = 1
+    temperature: float = 0.0
+    token_budget: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +207,18 @@ def _recipe(entry: TrainingEntry) -> Recipe:
 
 def _inference(entry: InferenceEntry) -> InferenceSpec:
     tokens = 1 if entry.answer == "letter" else entry.max_tokens or MAX_TOKENS
-    size = None if entry.shard_size == AUTO else entry.shard_size
-    return InferenceSpec(entry.engine, size, entry.answer, tokens, entry.permutations, entry.stack)
+    return InferenceSpec(
+        engine=entry.engine,
+        shard_size=None if entry.shard_size == AUTO else entry.shard_size,
+        answer=entry.answer,
+        max_tokens=tokens,
+        permutations=entry.permutations,
+        stack=entry.stack,
+        stop_when_decided=entry.stop_when_decided,
+        samples=entry.samples,
+        temperature=float(SAMPLED if entry.temperature is None and entry.samples > 1 else entry.temperature or 0),
+        token_budget=entry.token_budget,
+    )
 
 
 def _vote(entry: VoteEntry) -> VoteSpec:

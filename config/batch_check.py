@@ -170,6 +170,7 @@ class Check:
             self.document.refuse((*path, "max_tokens"), str(tokens), "a letter is one token", remedy)
         if path == ("inference",):
             self.check_permutations(answer)
+            self.check_samples(answer)
 
     def check_permutations(self, answer: object) -> None:
         permutations = self.document.mapping_at("inference").get("permutations")
@@ -177,6 +178,19 @@ class Check:
             remedy = "Remove it, or write answer: letter."
             message = "a reply in text has no log-probabilities to average"
             self.document.refuse(("inference", "permutations"), str(permutations), message, remedy)
+
+    def check_samples(self, answer: object) -> None:
+        """Refuse the settings of texts where the answer is a letter, and samples that would all be the same."""
+        inference = self.document.mapping_at("inference")
+        for name in ("samples", "temperature", "token_budget"):
+            if name in inference and inference[name] not in (None, 1, 0) and answer == "letter":
+                remedy = "Remove it, or write answer: text."
+                self.document.refuse(("inference", name), str(inference[name]), "a letter is not sampled", remedy)
+        samples, temperature = inference.get("samples", 1), inference.get("temperature")
+        if type(samples) is int and samples > 1 and temperature in (0, 0.0) and temperature is not False:
+            remedy = "Write a temperature such as 0.7, or samples: 1."
+            message = f"at temperature 0 all {samples} samples are the same"
+            self.document.refuse(("inference", "temperature"), str(temperature), message, remedy)
 
     def known_source(self, name: str, path: KeyPath) -> bool:
         """Whether a source of that name is declared (sound or not); notes a defect where it is not."""

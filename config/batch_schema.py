@@ -202,6 +202,27 @@ class InferenceEntry(AnsweringEntry):
         description="ask each question in so many cyclic orders of its options (at most all) and average; "
         "costs so many times the prompts; only with answer: letter",
     )
+    samples: int = Field(
+        1, ge=1, le=32, description="replies of each member to a question; all of them vote; only with answer: text"
+    )
+    temperature: float | None = Field(
+        None,
+        ge=0,
+        le=2,
+        description="how freely replies are drawn, 0: always the likeliest token; null: 0, with samples 0.7; "
+        "only with answer: text",
+    )
+    token_budget: int | None = Field(
+        None,
+        ge=1,
+        description="tokens that a member may write for a question with all its samples, in the mean of a shard; "
+        "replies beyond it abstain. null: max_tokens each; only with answer: text",
+    )
+    stop_when_decided: bool = Field(
+        False,
+        description="true: members answer the test by merit, and none is asked what is decided without it; verdicts "
+        "are the same. Only with vote: {method: majority} or weighted; the other ballots are then not known",
+    )
 
 
 class AdapterEntry(Entry):

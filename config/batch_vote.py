@@ -8,6 +8,7 @@ from __future__ import annotations
 from config.batch_defect import nearest
 from config.batch_schema import VoteEntry
 from config.batch_yaml import Document, KeyPath
+from nonet.decided import CLOSING
 from nonet.plan import adapter_name
 from nonet.vote import SOFT
 
@@ -29,6 +30,8 @@ def check_vote(document: Document) -> None:
         document.refuse(("vote", "members"), str(entry.members), message, remedy)
     _check_method(document, entry)
     _check_quorum(document, entry, entry.members or voters)
+    if document.mapping_at("inference").get("stop_when_decided") is True:
+        _check_stop(document, entry)
 
 
 def adapter_names(document: Document) -> list[str]:
@@ -70,6 +73,17 @@ def _check_method(document: Document, entry: VoteEntry) -> None:
         document.refuse(
             ("vote", "weights"), entry.weights, f"method {entry.method} weighs nobody by validation", remedy
         )
+
+
+def _check_stop(document: Document, entry: VoteEntry) -> None:
+    path: KeyPath = ("inference", "stop_when_decided")
+    if entry.method not in CLOSING:
+        remedy = f"Remove it, or vote by {' or '.join(CLOSING)}."
+        message = f"a vote by {entry.method} adds up every member's log-probabilities: the last one could change it"
+        document.refuse(path, "true", message, remedy)
+    if entry.allow_partial:
+        remedy = "Remove it, or vote.allow_partial."
+        document.refuse(path, "true", "a partial vote is held without ballots that this counts on", remedy)
 
 
 def _check_quorum(document: Document, entry: VoteEntry, members: int) -> None:

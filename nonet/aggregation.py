@@ -141,8 +141,17 @@ def _manifest(
         ],
         "decided": dict(sorted(levels.items())),
         "abstentions": sum(v.abstentions for v in verdicts),
+        **({"stopped": _stopped(verdicts, members, voters)} if plan.stop_when_decided else {}),
         "partial": {"allowed": spec.allow_partial, "quorum": spec.quorum, "missing": [c.name for c in missing]},
     }
+
+
+def _stopped(verdicts: Sequence[Verdict], members: Sequence[Member], voters: Sequence[Member]) -> dict[str, int]:
+    """How many `ballots` on the test were not needed, `of` all that the members could cast: those of voters on
+    questions that were decided without them, and all of members that do not vote.
+    """
+    spared = sum(verdict.unasked for verdict in verdicts) + len(verdicts) * (len(members) - len(voters))
+    return {"ballots": spared, "of": len(verdicts) * len(members)}
 
 
 def _voters(voters: Sequence[Member]) -> list[dict[str, Any]]:

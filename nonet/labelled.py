@@ -45,8 +45,14 @@ class Labelled:
         return {question: ballot.letter for question, ballot in self.cast(name).items()}
 
     def complete(self, names: Iterable[str]) -> bool:
-        """Whether there are questions, and each of `names` has a ballot on every one."""
-        return bool(self.gold) and all(len(self.cast(name)) == len(self.gold) for name in names)
+        """Whether there are questions, and each of `names` has a ballot on every one and was asked it."""
+        return bool(self.gold) and all(
+            len(self.cast(name)) == len(self.gold) and not self.stopped(name) for name in names
+        )
+
+    def stopped(self, name: str) -> bool:
+        """Whether `name` was not asked some of the questions, since they were decided without it."""
+        return not all(ballot.asked for ballot in self.cast(name).values())
 
     def accuracy(self, name: str) -> float | None:
         """Part of the questions that `name` answers rightly, 0..1; None unless it has a ballot on each of them."""

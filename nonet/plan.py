@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
+from itertools import groupby
 from typing import Any
 
 from nonet.key import SCHEMA, canonical, digest, key_of, keys_of
@@ -211,7 +212,23 @@ class Plan:
         if adapter.imported is not None:  # its key says nothing of the base that it is worn by
             inputs["base"] = base.model.digest
             inputs["dtype"] = base.dtype
-        return keys_of("ballots", inputs, "shard", (shard.digest for shard in shards))
+        for questions, group in groupby(shards, key=lambda shard: shard.set):
+            stops = self.stop_when_decided and questions is QuestionSet.TEST
+            with_rule = inputs | ({"decided_by": self._decided_by} if stops else {})
+            yield from keys_of("ballots", with_rule, "shard", (shard.digest for shard in group))
+
+    @property
+    def stop_when_decided(self) -> bool:
+        """Whether members are not asked the questions of the test that are decided without them (nonet.decided)."""
+        return any(base.inference.get("stop_when_decided") for base in self.bases)
+
+    @cached_property
+    def _decided_by(self) -> str:
+        """Digest of what decides which questions a member is asked: the vote, its members, and what they are measured
+        on. Ballots of one vote must not be taken for those of another.
+        """
+        adapters = [[adapter.key, self.base_of(adapter).model.digest] for adapter in self.adapters]
+        return digest(canonical({"vote": self.vote, "adapters": adapters, "gold": self.inputs.get(GOLD)}))
 
     def base_of(self, adapter: PlannedAdapter) -> PlannedBase:
         """The base that `adapter` is trained over; raises KeyError."""
@@ -265,7 +282,7 @@ class Plan:
 
 def _in_cell_keys(setting: str, value: Any) -> bool:
     """Whether a setting of the inference changes ballots. One option order is left out, as before there were more."""
-    return setting != "shard_size" and (setting, value) != ("permutations", 1)
+    return setting not in ("shard_size", "stop_when_decided") and (setting, value) != ("permutations", 1)
 
 
 def ballots_scope(adapter_key: str) -> str:

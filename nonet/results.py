@@ -20,7 +20,7 @@ from nonet.vote import VoteSpec
 @dataclass(frozen=True, slots=True)
 class MemberResult:
     """One adapter, its `weight` in the vote (None: it does not vote), its score on validation (None: unknown) and on
-    gold (None: no gold given).
+    gold (None: no gold given, or it was not asked what was decided without it).
     """
 
     name: str
@@ -90,7 +90,7 @@ def results_of(
             steps=planned[name].steps,
             weight=weights.get(name),
             validated=known.score(known.letters_of(name)) if known.complete([name]) else None,
-            test=asked.score(asked.letters_of(name)) if asked.gold else None,
+            test=asked.score(asked.letters_of(name)) if asked.gold and not asked.stopped(name) else None,
         )
         for name in names
     )

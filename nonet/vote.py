@@ -19,6 +19,7 @@ from itertools import groupby
 from typing import Literal, get_args
 
 from nonet.ballot import Ballot
+from nonet.decided import CLOSING, lead, winner
 
 IDS_SHOWN = 5
 Method = Literal["majority", "weighted", "soft", "soft-calibrated"]
@@ -81,6 +82,9 @@ class Verdict:
 
     `margin` (0..1) is how far the letter is ahead of the next one: in shares of the weight of all ballots cast; in
     a soft vote, in probabilities under the mean log-probability. Where a tie was broken it is 0.
+
+    `unasked` members were not asked, since the question was decided without them (nonet.decided). The margin is then
+    the least that it could have come to with their ballots.
     """
 
     question_id: str
@@ -90,6 +94,7 @@ class Verdict:
     abstentions: int
     missing: int = 0
     margin: float = 0.0
+    unasked: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,10 @@ class MissingBallotsError(ValueError):
     def __init__(self, missing: Mapping[str, tuple[str, ...]], why: str) -> None:
         self.missing = dict(missing)
         super().__init__(why)
+
+
+class UndecidedError(MissingBallotsError):
+    """Members were not asked some questions, which another vote had decided, and this vote needs their ballots."""
 
 
 def missing_ballots(
@@ -141,13 +150,17 @@ def tally(
     name and question id; `members` those that vote (see `nonet.voters`).
 
     Raises MissingBallotsError where a member has no ballot for a question; in a partial vote, where a
-    question has fewer than `spec.quorum` ballots. Raises ValueError for a ballot that does not fit its
-    question or that a soft vote cannot count, repeated members or questions, no members, a weight or temperature
-    that is not above 0, and a partial vote without quorum.
+    question has fewer than `spec.quorum` ballots. Raises UndecidedError where members were not asked and their ballots
+    could change a verdict of this vote; in a partial vote such ballots are missing ones. Raises ValueError for a ballot
+    that does not fit its question or that a soft vote cannot count, repeated members or questions, no members, a weight
+    or temperature that is not above 0, and a partial vote without quorum.
     """
     _check(questions, members, spec)
+    if spec.allow_partial:
+        ballots = {name: {q: b for q, b in cast.items() if b.asked} for name, cast in ballots.items()}
     _check_complete(questions, ballots, members, spec)
     ranked = sorted(members, key=lambda member: (-member.merit, member.name))
+    _check_decided(questions, ballots, ranked, spec)
     soft = spec.method in SOFT
     return tuple(_decide(question_id, letters, ballots, ranked, soft) for question_id, letters in questions)
 
@@ -213,6 +226,42 @@ def steps_of(
     return tuple(_steps(letters, None if soft else _weights(letters, cast), _summed(letters, cast), cast))
 
 
+def _check_decided(
+    questions: Sequence[tuple[str, str]],
+    ballots: Mapping[str, Mapping[str, Ballot]],
+    ranked: Sequence[Member],
+    spec: VoteSpec,
+) -> None:
+    """Raise UndecidedError where somebody was not asked who could still change a verdict."""
+    open_: list[str] = []
+    missing: dict[str, tuple[str, ...]] = {}
+    for question_id, letters in questions:
+        unasked = _unasked(question_id, ballots, ranked)
+        cast = _cast(question_id, letters, ballots, ranked, soft=False) if unasked else ()
+        if unasked and not (spec.method in CLOSING and winner(letters, _voices(cast), _coming(unasked, cast))):
+            open_.append(question_id)
+            missing |= {member.name: (*missing.get(member.name, ()), question_id) for member in unasked}
+    if open_:
+        some = ", ".join(open_[:IDS_SHOWN]) + (", …" if len(open_) > IDS_SHOWN else "")
+        raise UndecidedError(
+            missing,
+            f"members were not asked {len(open_)} questions ({some}), which the run's own vote had decided "
+            f"(stop_when_decided), and this vote by {spec.method} needs their ballots. Submit the batch again with "
+            "stop_when_decided: false (adapters and validation are reused), or vote as the batch does.",
+        )
+
+
+def _voices(cast: Cast) -> tuple[tuple[str | None, float], ...]:
+    """What each ballot says, with its weight; all samples of a ballot that has any."""
+    return tuple((letter, member.weight) for member, ballot in cast for letter in ballot.letters)
+
+
+def _coming(unasked: Iterable[Member], cast: Cast) -> list[float]:
+    """The weights of the ballots that `unasked` members would have cast: each as many as the others."""
+    each = max((len(ballot.letters) for _, ballot in cast), default=1)
+    return [member.weight for member in unasked for _ in range(each)]
+
+
 def _decide(
     question_id: str,
     letters: str,
@@ -221,14 +270,25 @@ def _decide(
     soft: bool,
 ) -> Verdict:
     cast = _cast(question_id, letters, ballots, ranked, soft)
-    weights = _weights(letters, cast)
-    sums = _summed(letters, cast)
+    unasked = _unasked(question_id, ballots, ranked)
+    voices, coming = _voices(cast), _coming(unasked, cast)
+    weights, sums = _weights(letters, cast), _summed(letters, cast)
     letter, level = _winner(letters, None if soft else weights, sums, cast)
-    shares = _probabilities(sums, cast) if soft else _shares(weights, cast)
-    margin = max(0.0, shares[letter] - max(share for a, share in shares.items() if a != letter))
-    counts = Counter(ballot.letter for _, ballot in cast)
-    votes = {a: counts[a] for a in letters if counts[a]}
-    return Verdict(question_id, letter, level, votes, counts[None], len(ranked) - len(cast), round(margin, DIGITS))
+    shares = _probabilities(sums, cast) if soft else _shares(weights, voices)
+    margin = shares[letter] - max(share for a, share in shares.items() if a != letter)
+    if unasked:
+        margin = lead(letters, voices, coming, letter) / math.fsum([*coming, *(weight for _, weight in voices)])
+    counts = Counter(letter for letter, _ in voices)
+    return Verdict(
+        question_id,
+        letter,
+        level,
+        votes={a: counts[a] for a in letters if counts[a]},
+        abstentions=counts[None],
+        missing=len(ranked) - len(cast) - len(unasked),
+        margin=round(max(0.0, margin), DIGITS),
+        unasked=len(unasked),
+    )
 
 
 def _cast(
@@ -238,16 +298,26 @@ def _cast(
     ranked: Sequence[Member],
     soft: bool,
 ) -> Cast:
-    cast = [
+    """The ballots of those that were asked."""
+    own = [
         (member, ballots[member.name][question_id]) for member in ranked if question_id in ballots.get(member.name, {})
     ]
-    for member, ballot in cast:
+    for member, ballot in own:
         _check_ballot(member, ballot, question_id, letters, soft)
-    return cast
+    return [(member, ballot) for member, ballot in own if ballot.asked]
+
+
+def _unasked(
+    question_id: str, ballots: Mapping[str, Mapping[str, Ballot]], ranked: Sequence[Member]
+) -> tuple[Member, ...]:
+    """The members that were not asked."""
+    own = [(member, ballots.get(member.name, {}).get(question_id)) for member in ranked]
+    return tuple(member for member, ballot in own if ballot is not None and not ballot.asked)
 
 
 def _weights(letters: str, cast: Cast) -> dict[str, float]:
-    return {a: math.fsum(member.weight for member, ballot in cast if ballot.letter == a) for a in letters}
+    """Votes by letter, each with its member's weight."""
+    return {a: math.fsum(weight for letter, weight in _voices(cast) if letter == a) for a in letters}
 
 
 def _summed(letters: str, cast: Cast) -> dict[str, float]:
@@ -274,8 +344,8 @@ def _probabilities(sums: Mapping[str, float], cast: Cast) -> dict[str, float]:
     return {a: power / math.fsum(powers.values()) for a, power in powers.items()}
 
 
-def _shares(weights: Mapping[str, float], cast: Cast) -> dict[str, float]:
-    total = math.fsum(member.weight for member, _ in cast)
+def _shares(weights: Mapping[str, float], voices: Iterable[tuple[str | None, float]]) -> dict[str, float]:
+    total = math.fsum(weight for _, weight in voices)
     return {a: weight / total for a, weight in weights.items()}
 
 
@@ -283,8 +353,9 @@ def _check_ballot(member: Member, ballot: Ballot, question_id: str, letters: str
     place = f"ballot of {member.name} on {question_id}"
     if ballot.question_id != question_id:
         raise ValueError(f"{place} is for {ballot.question_id}")
-    if ballot.letter is not None and ballot.letter not in letters:
-        raise ValueError(f"{place} names {ballot.letter!r}, which is not one of {letters}")
+    for letter in (ballot.letter, *ballot.letters):
+        if letter is not None and letter not in letters:
+            raise ValueError(f"{place} names {letter!r}, which is not one of {letters}")
     if len(ballot.logprobs) not in (0, len(letters)):
         raise ValueError(f"{place} holds {len(ballot.logprobs)} log-probabilities for {len(letters)} options")
     if soft and ballot.letter is not None and not ballot.logprobs:
@@ -320,5 +391,5 @@ def _scores(
         yield Level.MAJORITY, weights
     yield Level.LOGPROB, sums
     for _, group in groupby(cast, key=lambda pair: pair[0].merit):
-        weighed = [(ballot.letter, member.weight) for member, ballot in group]
+        weighed = _voices(list(group))
         yield Level.MEMBER, {a: math.fsum(weight for named, weight in weighed if named == a) for a in letters}

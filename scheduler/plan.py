@@ -33,6 +33,11 @@ from nonet.unit_keys import adapter_key, questions_bytes, rows_digest
 from scheduler.imports import Imported, refuse_trained_twins
 from scheduler.shards import AUTO_TOKENS, by_number, by_tokens
 
+ELSEWHERE = ("engine", "stack")
+"""Settings of the inference that the plan holds elsewhere."""
+LEFT_OUT = (("stop_when_decided", False), ("samples", 1), ("temperature", 0.0), ("token_budget", None))
+"""Settings of the inference that a plan leaves out, as it did before there were any."""
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:
@@ -102,7 +107,9 @@ def _base(base: Base, model: BaseModel, engine: str) -> PlannedBase:
         model=model,
         engine=engine if base.inference.engine == "auto" else base.inference.engine,
         recipe=_json(base.recipe.to_json()),
-        inference=_json({k: v for k, v in asdict(base.inference).items() if k not in ("engine", "stack")}),
+        inference=_json(
+            {k: v for k, v in asdict(base.inference).items() if k not in ELSEWHERE and (k, v) not in LEFT_OUT}
+        ),
         stacks=Stacks(base.train_stack, base.inference.stack),
         dtype=base.dtype,
         trainer=base.trainer,

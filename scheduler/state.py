@@ -12,7 +12,7 @@ from itertools import repeat
 from typing import Any
 
 from nonet.attempt import Attempt, Attempts, Outcome, Tries
-from nonet.plan import ADAPTERS, VOTES, Cell, Plan, ballots_scope
+from nonet.plan import ADAPTERS, VOTES, Cell, Plan, QuestionSet, ballots_scope
 from nonet.policy import Judgement, Standing, judge
 from nonet.result import result_stamp, result_stands
 from nonet.storage import Storage
@@ -23,7 +23,7 @@ from scheduler.inflight import InFlight
 class UnitState(StrEnum):
     """Where one unit of work stands."""
 
-    WAITING = "waiting"  # for its adapter
+    WAITING = "waiting"  # for its adapter, and where a run stops when decided for all members' validation
     READY = "ready"
     QUEUED = "queued"
     RUNNING = "running"
@@ -106,13 +106,15 @@ class StateReader:
         if before is not None and before.complete and before.answered == answered:
             return before.cells
         found = []
+        held_back = plan.stop_when_decided and not _measured(plan, trained, answered)
         for cell, old in zip(plan.cells, before.cells if before else repeat(None), strict=False):
+            ready = cell.adapter.key in trained and not (held_back and cell.shard.set is QuestionSet.TEST)
             if cell.key in answered[cell.scope]:
                 found.append(_plain(cell, UnitState.COMMITTED, old))
             elif cell.key in look.tried:
-                found.append(self._tried(look, cell.name, cell.key, cell.scope, cell.adapter.key in trained))
+                found.append(self._tried(look, cell.name, cell.key, cell.scope, ready))
             else:
-                found.append(_plain(cell, _untried(cell.key, look.queued, cell.adapter.key in trained), old))
+                found.append(_plain(cell, _untried(cell.key, look.queued, ready), old))
         self._before[plan.run] = _Before(plan, answered, tuple(found))
         return self._before[plan.run].cells
 
@@ -233,6 +235,12 @@ def _plain(cell: Cell, state: UnitState, before: UnitStatus | None) -> UnitStatu
     if before is not None and before.state is state and before.last is None and not before.attempts:
         return before
     return UnitStatus(cell.name, cell.key, cell.scope, state)
+
+
+def _measured(plan: Plan, trained: frozenset[str], answered: Mapping[str, frozenset[str]]) -> bool:
+    """Whether every member is trained and has answered the validation: who votes, and in what order, is known then."""
+    validation = (cell for cell in plan.cells if cell.shard.set is QuestionSet.VALIDATION)
+    return all(a.key in trained for a in plan.adapters) and all(c.key in answered[c.scope] for c in validation)
 
 
 def _untried(key: str, queued: frozenset[str], ready: bool) -> UnitState:

@@ -14,9 +14,12 @@ from nonet.plan import ADAPTERS, Cell, Plan, PlannedBase, Shard, ballots_scope
 from nonet.storage import DamagedError
 from tasks.claim import Claim, Unit, claimed
 from tasks.context import TaskContext, context_of
+from tasks.deciding import stop_rule
 from tasks.fitness import able_or_rest, plan_or_rest
 from tasks.port import Event
 from tasks.progress import Progress
+
+TEXT_SETTINGS = ("samples", "temperature", "token_budget")
 
 
 def infer(self: Task, run: str, shard: str, keys: list[str]) -> dict[str, str]:
@@ -73,6 +76,7 @@ def _answer(
 ) -> None:
     progress = Progress(task, context, [held[key].key for key in folders])
     rows = context.storage.input_path(plan.inputs[shard.set])
+    rule = stop_rule(context.storage, plan, shard, cells_of(plan, shard))
 
     def on_event(event: Event) -> None:
         if event["event"] == "progress":
@@ -86,7 +90,7 @@ def _answer(
             claim.fail(unit, *_fault(context, event))
 
     context.compute.execute(
-        _order(context, plan, base, shard, rows, folders),
+        _order(context, plan, base, shard, rows, folders) | {"decide": rule},
         stack=_stack(context, base),
         log=claim.log,
         mark=claim.mark,
@@ -125,6 +129,7 @@ def _order(
         "threads": context.settings.threads,
         "device": context.settings.device,
         "dtype": base.dtype,
+        **{name: base.inference[name] for name in TEXT_SETTINGS if name in base.inference},
     }
 
 

@@ -74,6 +74,8 @@ def describe(record: Mapping[str, Any]) -> str:
     parts = [str(record.get("phase", "working"))]
     if done is not None and total:
         parts[0] += f" {done}/{total}"
+    if record.get("written") is not None:
+        parts.append(f"{record['written']:,} tokens written")
     if record.get("loss") is not None:
         parts.append(f"loss {record['loss']:.3f}")
     if record.get("seconds_left") is not None:

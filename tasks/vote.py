@@ -108,6 +108,7 @@ def body_of(result: Aggregation) -> dict[str, Any]:
             "level": v.level.value,
             "votes": dict(v.votes),
             "abstentions": v.abstentions,
+            **({"unasked": v.unasked} if v.unasked else {}),
         }
         for v in result.verdicts
     ]

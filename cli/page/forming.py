@@ -58,6 +58,7 @@ class Forming:
         self._plan = plan
         self._cast: dict[QuestionSet, dict[str, dict[str, Ballot]]] = {each: {} for each in QuestionSet}
         self._counted: set[str] = set()
+        self._unasked: Counter[str] = Counter()
         self._tally: Tally | None = None
         self.waiting = 0
         """Committed cells that are not counted yet."""
@@ -91,7 +92,9 @@ class Forming:
             return
         if commit is not None:
             own = self._cast[cell.shard.set].setdefault(cell.adapter.name, {})
-            own.update((b.question_id, b) for b in map(Ballot.from_json, commit.body["ballots"]))
+            ballots = [Ballot.from_json(row) for row in commit.body["ballots"]]
+            own.update((b.question_id, b) for b in ballots if b.asked)
+            self._unasked.update(b.question_id for b in ballots if not b.asked)
             self._counted.add(cell.key)
 
     def _taken(self) -> Tally:
@@ -112,7 +115,7 @@ class Forming:
         return Tally(
             questions=len(test),
             asked=len(asked),
-            complete=sum(count == len(names) for count in asked.values()),
+            complete=sum(count + self._unasked[question] == len(names) for question, count in asked.items()),
             unanimous=alone,
             majority=len(by_majority) - alone,
             tied=len(verdicts) - len(by_majority),

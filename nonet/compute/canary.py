@@ -78,7 +78,7 @@ def _failure(engine: Engine, adapter: Adapter, name: str) -> str | None:
     except ValueError as error:
         return str(error)
     asks = [Ask("canary", probe.ids, probe.letters, probe.letter_ids) for probe in canary]
-    for cast in engine.answer([adapter], asks, Reply("letter", 1), lambda _: None) if asks else ():
+    for cast in engine.answer([adapter], asks, Reply("letter", 1), lambda *_: None) if asks else ():
         if cast.failure is not None:
             return cast.failure
         found = ignored(canary, [ballot.logprobs for ballot in cast.ballots])

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from nonet.attempt import ErrorClass
-from nonet.ballot import Ballot
 from nonet.compute.canary import silent
 from nonet.compute.failure import BadInputError, input_file
 from nonet.compute.orders import InferOrder
 from nonet.compute.peak import peak_memory
 from nonet.compute.telling import Telling
 from nonet.compute.warm import Warm
+from nonet.compute.waves import by_question, until_decided
+from nonet.decided import Polls
 from nonet.defect import Defect
-from nonet.engines import Ask, Cast, Engine, Reply
+from nonet.engines import Adapter, Answered, Ask, Cast, Engine, Reply
 from nonet.engines.transformers import TransformersEngine
-from nonet.option_orders import averaged, turned
+from nonet.option_orders import turned
 from nonet.problem import Problem
 from nonet.rows import read_problems
 
@@ -35,31 +35,35 @@ def carry_out(order: InferOrder, warm: Warm, telling: Telling) -> dict[str, Any]
     asks, cut = warm.asks.take(order, problems, tokenizer)
     if order.device != "cpu":  # whose cores are the engine's
         warm.asks.prepare(order, following)
-    reply = Reply(order.prompt.answer, order.max_tokens)
+    reply = Reply(order.prompt.answer, order.max_tokens, order.samples, order.temperature, order.token_budget)
 
     begun, ended = time.monotonic(), 0
     each = sum(len(ask.ids) for ask in asks) / max(1, len(asks))
 
-    def answered(done: int) -> None:
+    def answered(done: int, written: int = 0, /) -> None:
         nonlocal ended
         ended = done
-        tokens = round(done * each)  # of prompts; a reply is one token or a few
-        telling.progress("answering", last=done == total, done=done, total=total, questions=done, tokens=tokens)
+        texts = {"written": written} if reply.answer == "text" else {}
+        tokens = round(done * each) + written  # of prompts and of texts; a letter is one token
+        progress = {"done": done, "total": total, "questions": done, "tokens": tokens} | texts
+        telling.progress("answering", last=done == total, **progress)
         telling.stop_here(done)
 
     answered(0)
-    cached = 0
+    cached, unasked = 0, 0
     for cast in _casts(order, engine, warm, asks, reply, answered):
         cached += cast.cached
         if cast.failure is None:
-            ballots = [ballot.to_json() for ballot in _by_question(asks, cast.ballots)]
+            unasked += sum(not ballot.asked for ballot in cast.ballots)
+            ballots = [ballot.to_json() for ballot in cast.ballots]
             pace = (time.monotonic() - begun) / max(1, ended)  # an engine may have prompts of all adapters in work
             cost = {"seconds": round(pace * len(asks), 4), "peak_memory_bytes": peak_memory()}
             telling.event("ballots", adapter=cast.adapter, ballots=ballots, **cost)
         else:
             telling.event("failed", adapter=cast.adapter, error_class=ErrorClass.BAD_INPUT, error=cast.failure)
     seconds = round(time.monotonic() - started, 3)
-    return {"seconds": seconds, "prompts": total, "cut": cut, "cached_tokens": cached, "warm": was_warm}
+    counts = {"prompts": total, "cut": cut, "cached_tokens": cached, "unasked": unasked}
+    return {"seconds": seconds, **counts, "warm": was_warm}
 
 
 def _casts(
@@ -68,15 +72,40 @@ def _casts(
     warm: Warm,
     asks: Sequence[Ask],
     reply: Reply,
-    answered: Callable[[int], None],
+    answered: Answered,
 ) -> Iterator[Cast]:
-    """What the engine says, of adapters whose canary it answers as it should; of the others why they were not asked."""
+    """A cast of each adapter, by question; of those that the engine ignores, why they were not asked."""
+    passed, tokens, now = 0, 0, 0
+
+    def pass_over(prompts: int) -> None:
+        nonlocal passed
+        passed += prompts
+        answered(passed, tokens)
+
+    def one_pass(adapters: Sequence[Adapter], asked: Sequence[Ask]) -> Iterator[Cast]:
+        nonlocal passed, tokens, now
+        now = 0
+
+        def own(done: int, written: int = 0, /) -> None:
+            nonlocal now
+            now = written
+            answered(passed + done, tokens + written)
+
+        yield from engine.answer(adapters, asked, reply, own)
+        passed, tokens = passed + len(adapters) * len(asked), tokens + now
+
     why = dict(zip(order.adapters, silent(engine, order.adapters, order.engine, warm.heard), strict=True))
     able = [adapter for adapter, failure in why.items() if failure is None]
     yield from (Cast(adapter.name, (), failure) for adapter, failure in why.items() if failure is not None)
-    passed = (len(why) - len(able)) * len(asks)
-    answered(passed)
-    yield from engine.answer(able, asks, reply, lambda done: answered(passed + done))
+    pass_over((len(why) - len(able)) * len(asks))
+    if order.decide is not None:
+        letters = {ask.question_id: ask.letters for ask in asks}
+        cast = {name: dict(own) for name, own in order.decide.cast.items()}
+        polls = Polls(letters, order.decide.voters, order.samples, cast)
+        yield from until_decided(one_pass, able, asks, polls, pass_over)
+        return
+    for found in one_pass(able, asks):
+        yield found if found.failure is not None else by_question(asks, found)
 
 
 def _problems(order: InferOrder) -> tuple[Sequence[Problem], Sequence[Problem]]:
@@ -105,10 +134,3 @@ def _engine(order: InferOrder, warm: Warm) -> tuple[Engine, Any, bool]:
         return engine, warm.tokenizer(order.base), was_warm
     base, was_warm = warm.base(order.base, order.device, order.dtype)
     return TransformersEngine(base), base.tokenizer, was_warm
-
-
-def _by_question(asks: Iterable[Ask], ballots: Iterable[Ballot]) -> Iterator[Ballot]:
-    """One ballot a question, in the order of `asks`."""
-    for _, turns in groupby(zip(asks, ballots, strict=True), key=lambda pair: pair[0].question_id):
-        pairs = list(turns)
-        yield averaged(pairs[0][0], [ballot for _, ballot in pairs])

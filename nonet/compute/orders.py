@@ -60,9 +60,20 @@ class JointOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class StopRule:
+    """Who votes, as (name, weight) by merit, and the letters that are known of the shard's questions, by member and
+    question: what is decided is not asked any more (nonet.decided).
+    """
+
+    voters: tuple[tuple[str, float], ...]
+    cast: Mapping[str, Mapping[str, tuple[str | None, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
 class InferOrder:
     """Answer the rows `start` to `stop` (exclusive) of the file `problems` with each of `adapters`, every question in
-    so many `permutations` of its options.
+    so many `permutations` of its options, or as text with so many `samples` at `temperature` and a `token_budget` a
+    question; with a rule in `decide`, only until it is decided.
     """
 
     id: str
@@ -81,6 +92,10 @@ class InferOrder:
     threads: int | None
     device: str
     dtype: str | None = None
+    samples: int = 1
+    temperature: float = 0.0
+    token_budget: int | None = None
+    decide: StopRule | None = None
 
 
 Order = TrainOrder | JointOrder | InferOrder
@@ -147,6 +162,10 @@ def _record(row: Mapping[str, Any]) -> Order:
                 threads=_threads(row),
                 device=_text(row, "device"),
                 dtype=_dtype(row),
+                samples=_samples(row),
+                temperature=_temperature(row),
+                token_budget=_number(row, "token_budget") if row.get("token_budget") is not None else None,
+                decide=_stop_rule(row),
             )
         case op:
             raise ValueError(f"op is train, train_jointly, infer or drain, not {op!r}")
@@ -191,6 +210,29 @@ def _dtype(row: Mapping[str, Any]) -> str | None:
     if value not in (None, *DTYPES):
         raise ValueError(f"dtype is {', '.join(DTYPES)} or nothing, not {value!r}")
     return None if value is None else str(value)
+
+
+def _samples(row: Mapping[str, Any]) -> int:
+    samples = row.get("samples", 1)
+    if type(samples) is not int or samples < 1 or (samples > 1 and row["prompt"]["answer"] != "text"):
+        raise ValueError(f"samples is 1, or more with answer: text, not {samples!r}")
+    return samples
+
+
+def _temperature(row: Mapping[str, Any]) -> float:
+    temperature = row.get("temperature", 0.0)
+    if type(temperature) not in (int, float) or not 0 <= temperature <= 10:
+        raise ValueError(f"temperature is a number from 0 to 10, not {temperature!r}")
+    return float(temperature)
+
+
+def _stop_rule(row: Mapping[str, Any]) -> StopRule | None:
+    rule = row.get("decide")
+    if rule is None:
+        return None
+    voters = tuple((_text({"name": name}, "name"), float(weight)) for name, weight in rule["voters"])
+    cast = {name: {q: tuple(letters) for q, letters in own.items()} for name, own in rule["cast"].items()}
+    return StopRule(voters, cast)
 
 
 def _engine(row: Mapping[str, Any]) -> Literal["transformers", "vllm"]:

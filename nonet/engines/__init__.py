@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,10 +37,24 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What is wanted of every prompt: its `answer` form and, for text, at most so many tokens."""
+    """What is wanted of every prompt: its `answer` form and, for text, so many `samples` of at most `max_tokens`, drawn
+    at `temperature` (0: always the likeliest token). `budget` is how many tokens a member may write for a question with
+    all its samples, in the mean of the questions that are asked together; None: any number.
+    """
 
     answer: Answer
     max_tokens: int
+    samples: int = 1
+    temperature: float = 0.0
+    budget: int | None = None
+
+
+class Answered(Protocol):
+    """Hears how many prompts have come to an end, and how many tokens of texts are written; may raise."""
+
+    def __call__(self, done: int, written: int = 0, /) -> None:
+        """Of one call of `Engine.answer`, all adapters together."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +73,10 @@ class Engine(Protocol):
     """Answers with a group of adapters. An adapter that cannot be loaded fails alone; the others go on."""
 
     def answer(
-        self, adapters: Sequence[Adapter], asks: Sequence[Ask], reply: Reply, answered: Callable[[int], None]
+        self, adapters: Sequence[Adapter], asks: Sequence[Ask], reply: Reply, answered: Answered
     ) -> Iterator[Cast]:
-        """Yield each adapter's cast as soon as it is complete; `answered` hears how many prompts came to an end.
-
-        Raises EngineError. `answered` may raise to end the work early.
+        """Yield each adapter's cast as soon as it is complete; `answered` hears how far it is, and may raise to end the
+        work early. Raises EngineError.
         """
         ...
 

@@ -1,21 +1,20 @@
-"""The engine `transformers`: all adapters of a group over one loaded base, letters by tree scoring, texts one by one.
+"""The engine `transformers`: all adapters over one loaded base, letters by tree scoring, texts by batched decoding.
 
 Knows peft's wrapping and unwrapping. The base is the caller's and is given back as it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from nonet.ballot import Ballot
 from nonet.base import Base, base_shapes
-from nonet.engines import Adapter, Ask, Cast, Reply
+from nonet.engines import Adapter, Answered, Ask, Cast, Reply
 from nonet.engines.adapter_files import DamagedAdapterError, read_adapter
-from nonet.engines.ballots import text_ballot
 from nonet.engines.letters import LetterScoring
 from nonet.engines.merged import can_merge, merged
+from nonet.engines.sampling import TextSampling
 from nonet.stack import read_lora_config, unwrap
 
 
@@ -27,19 +26,23 @@ class TransformersEngine:
         self._shapes = base_shapes(base.path)
 
     def answer(
-        self, adapters: Sequence[Adapter], asks: Sequence[Ask], reply: Reply, answered: Callable[[int], None]
+        self, adapters: Sequence[Adapter], asks: Sequence[Ask], reply: Reply, answered: Answered
     ) -> Iterator[Cast]:
         """One adapter after the other, so that the memory of one is enough; see nonet.engines.Engine."""
-        scoring = LetterScoring(asks, self._base.device) if reply.answer == "letter" else None
+        letters = LetterScoring(asks, self._base.device) if reply.answer == "letter" else None
+        texts = TextSampling(asks, reply, self._base.tokenizer, self._base.device)
+        written = 0
         for number, adapter in enumerate(adapters):
-            before = number * len(asks)
+            before, tokens = number * len(asks), written
 
-            def own(done: int, before: int = before) -> None:
-                answered(before + done)
+            def own(done: int, more: int = 0, /, before: int = before, tokens: int = tokens) -> None:
+                nonlocal written
+                written = tokens + more
+                answered(before + done, written)
 
             try:
-                with self._worn(adapter, letters=scoring is not None) as model:
-                    ballots = scoring.ballots(model, own) if scoring else self._texts(model, asks, reply, own)
+                with self._worn(adapter, letters=letters is not None) as model:
+                    ballots = letters.ballots(model, own) if letters else texts.ballots(model, adapter.name, own)
             except DamagedAdapterError as error:
                 yield Cast(adapter.name, (), str(error))
             else:
@@ -47,32 +50,6 @@ class TransformersEngine:
 
     def close(self) -> None:
         """Nothing to give back: the base is the caller's."""
-
-    def _texts(
-        self, model: Any, asks: Sequence[Ask], reply: Reply, answered: Callable[[int], None]
-    ) -> tuple[Ballot, ...]:
-        ballots = []
-        for ask in asks:
-            ballots.append(self._text(model, ask, reply))
-            answered(len(ballots))
-        return tuple(ballots)
-
-    def _text(self, model: Any, ask: Ask, reply: Reply) -> Ballot:
-        import torch
-
-        ids = torch.tensor([ask.ids], device=self._base.device)
-        end = self._base.tokenizer.eos_token_id
-        with torch.inference_mode():
-            written = model.generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                max_new_tokens=reply.max_tokens,
-                do_sample=False,
-                eos_token_id=end,
-                pad_token_id=end,
-            )[0, len(ask.ids) :].tolist()
-        text = self._base.tokenizer.decode(written, skip_special_tokens=True)
-        return text_ballot(ask, text, ended=end in written)
 
     @contextmanager
     def _worn(self, adapter: Adapter, *, letters: bool) -> Iterator[Any]:

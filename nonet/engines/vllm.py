@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nonet.ballot import Ballot
 from nonet.base import base_config, base_shapes
-from nonet.engines import Adapter, Ask, Cast, EngineError, Reply
+from nonet.engines import Adapter, Answered, Ask, Cast, EngineError, Reply
 from nonet.engines.adapter_files import DamagedAdapterError
-from nonet.engines.ballots import letter_ballot, text_ballot
 from nonet.engines.vllm_plain import int4_runs_here, plain_settings
+from nonet.engines.vllm_replies import Replies
 from nonet.engines.vllm_slots import Slots
 from nonet.weights import quantisation
 
@@ -67,13 +66,13 @@ class VllmEngine:
         self._slots = Slots(self._engine, base_shapes(base), sizes.adapters)
 
     def answer(
-        self, adapters: Sequence[Adapter], asks: Sequence[Ask], reply: Reply, answered: Callable[[int], None]
+        self, adapters: Sequence[Adapter], asks: Sequence[Ask], reply: Reply, answered: Answered
     ) -> Iterator[Cast]:
         """All prompts of all adapters are in the engine at once, adapter by adapter, so that the questions of a problem
         follow one another and find its blocks in the cache; see nonet.engines.Engine.
         """
         loaded: dict[str, Any] = {}
-        waiting: dict[str, tuple[str, int]] = {}
+        waiting: dict[str, tuple[Replies, int]] = {}
         try:
             for adapter in adapters:
                 try:
@@ -82,11 +81,12 @@ class VllmEngine:
                     yield Cast(adapter.name, (), str(error))
             failed = (len(adapters) - len(loaded)) * len(asks)
             for name, lora in loaded.items():
-                for at, ask in enumerate(asks):
-                    waiting[self._add(ask, reply, lora)] = (name, at)
+                replies = Replies(name, asks, reply)
+                for number in range(len(asks) * reply.samples):
+                    waiting[self._add(replies, number, lora)] = (replies, number)
             if not asks:
                 yield from (Cast(name, ()) for name in loaded)
-            yield from self._collect(waiting, asks, reply, lambda done: answered(failed + done))
+            yield from self._collect(waiting, lambda done, written: answered(failed + done, written))
         finally:
             if waiting:
                 self._engine.abort_request(list(waiting))
@@ -97,56 +97,44 @@ class VllmEngine:
         if engine is not None:
             engine.engine_core.shutdown()
 
-    def _add(self, ask: Ask, reply: Reply, lora: Any) -> str:
-        from vllm import SamplingParams
-
-        if reply.answer == "letter":
-            wanted = SamplingParams(
-                temperature=0.0,
-                max_tokens=1,
-                allowed_token_ids=list(ask.letter_ids),
-                logprobs=len(ask.letter_ids),
-                detokenize=False,
-            )
-        else:
-            wanted = SamplingParams(temperature=0.0, max_tokens=reply.max_tokens)
+    def _add(self, replies: Replies, number: int, lora: Any) -> str:
         self._requests += 1
         request = str(self._requests)
-        prompt = {"prompt_token_ids": list(ask.ids)}
-        self._engine.add_request(request, prompt, wanted, lora_request=lora)
+        prompt = {"prompt_token_ids": list(replies.ask(number).ids)}
+        self._engine.add_request(request, prompt, replies.wanted(number), lora_request=lora)
         return request
 
-    def _collect(
-        self, waiting: dict[str, tuple[str, int]], asks: Sequence[Ask], reply: Reply, answered: Callable[[int], None]
-    ) -> Iterator[Cast]:
+    def _collect(self, waiting: dict[str, tuple[Replies, int]], answered: Callable[[int, int], None]) -> Iterator[Cast]:
         """Run the engine until nothing waits; what is `waiting` shrinks as it goes."""
-        done: dict[str, dict[int, Ballot]] = {}
-        cached: Counter[str] = Counter()
-        finished = 0
+        prompts = 0
+        written: Counter[str] = Counter()
         while waiting:
             if not self._engine.has_unfinished_requests():
                 raise EngineError(f"vLLM gave no reply to {len(waiting)} prompts")
             for output in self._engine.step():
+                if output.request_id not in waiting:  # beyond the budget, and on its way when it was taken back
+                    continue
+                written[output.request_id] = len(output.outputs[0].token_ids)
                 if not output.finished:
                     continue
-                name, at = waiting.pop(output.request_id)
-                own = done.setdefault(name, {})
-                own[at] = _ballot(asks[at], reply, output.outputs[0])
-                cached[name] += output.num_cached_tokens or 0
-                finished += 1
-                if len(own) == len(asks):
-                    yield Cast(name, tuple(own[at] for at in range(len(asks))), cached=cached[name])
-            answered(finished)
+                replies, number = waiting.pop(output.request_id)
+                replies.take(number, output)
+                self._take_back(waiting, replies)
+                if replies.complete:
+                    prompts += len(replies.asks)
+                    yield replies.cast()
+            working = {id(replies): replies for replies, _ in waiting.values()}
+            answered(prompts + sum(replies.prompts for replies in working.values()), written.total())
 
-
-def _ballot(ask: Ask, reply: Reply, output: Any) -> Ballot:
-    if reply.answer == "text":
-        return text_ballot(ask, output.text, ended=output.finish_reason == "stop")
-    given: Mapping[int, Any] = output.logprobs[0] if output.logprobs else {}
-    lacking = [letter for letter, token in zip(ask.letters, ask.letter_ids, strict=True) if token not in given]
-    if lacking:
-        raise EngineError(f"{ask.question_id}: vLLM gave no log-probability for {lacking}")
-    return letter_ballot(ask, [given[token].logprob for token in ask.letter_ids])
+    def _take_back(self, waiting: dict[str, tuple[Replies, int]], replies: Replies) -> None:
+        """Take back the requests whose replies would not count."""
+        if replies.reply.budget is None or replies.beyond is None:
+            return
+        late = [at for at, (of, number) in waiting.items() if of is replies and number >= replies.beyond]
+        for request in late:
+            del waiting[request]
+        if late:
+            self._engine.abort_request(late)
 
 
 def _built(base: str, device: str, sizes: Sizes, dtype: str | None) -> Any:

@@ -126,9 +126,9 @@ def _closest(facts: Facts) -> Iterator[Close]:
 
 
 def _abstentions(facts: Facts) -> Mapping[str, Mapping[str, int]]:
-    """Abstentions on the test by member and reason; members without any are left out."""
+    """Abstentions on the test by member and reason; members without any are left out, and what was not asked."""
     counted = {
-        name: Counter(ballot.reason.value for ballot in cast.values() if ballot.reason is not None)
+        name: Counter(ballot.reason.value for ballot in cast.values() if ballot.reason is not None and ballot.asked)
         for name, cast in facts.ballots.items()
     }
     return {name: reasons for name, reasons in counted.items() if reasons}

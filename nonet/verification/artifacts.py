@@ -89,7 +89,7 @@ def check_ballots(storage: Storage, plan: Plan) -> Iterator[Check]:
             yield Check(Outcome.FAIL, "ballots", f"{cell.name}: {place}: {wrong}", _REMOVE)
         sound += not wrong
         ballots += len(cast)
-        abstained += sum(ballot.letter is None for ballot in cast)
+        abstained += sum(ballot.letter is None and ballot.asked for ballot in cast)
     if missing:
         some = ", ".join(missing[:_SHOWN]) + (", …" if len(missing) > _SHOWN else "")
         text = f"{len(missing):,} of {len(plan.cells):,} cells are not answered yet: {some}"

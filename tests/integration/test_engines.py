@@ -261,6 +261,44 @@ def test_drained_between_prompts(rig: ComputeRig, tmp_path: Path, trained: Train
     assert len(ballots(rig.order(infer_order({"b": trained.b}, trained.rows, ROWS)))["b"]) == 2 * ROWS
 
 
+def test_texts_in_batches_are_those_of_stock_transformers_one_by_one(tmp_path: Path) -> None:
+    tokens = 24
+    rows = write_rows(tmp_path / "rows.jsonl", 2, seed=6) + write_rows(
+        tmp_path / "long.jsonl", 2, padding="天下雨。" * 9
+    )
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    found = run_in_stack("cpu", "text_reference.py", BASE, tmp_path / "rows.jsonl", str(tokens))
+    assert len(set(found["widths"])) > 1, "prompts of several lengths"
+    assert found["own"] == found["stock"]
+    assert {len(ids) < tokens for ids in found["own"]} == {True, False}, "some end early, others go on"
+    assert found["ended"] == [len(ids) < tokens for ids in found["own"]]
+    assert found["together"] == found["alone"], "what is drawn depends on question and sample alone"
+    assert len(set(map(tuple, found["together"]))) > len(rows) * 2, "the samples of a question differ"
+    done, written = zip(*found["heard"], strict=True)
+    assert list(done) == sorted(done)
+    assert list(written) == sorted(written)
+    assert done[-1] == len(rows) * 2
+    reasons = [sample[1] for ballot in found["budget"] for sample in ballot["samples"]]
+    spent = reasons.index("budget_spent")
+    assert set(reasons[spent:]) == {"budget_spent"}, "and nothing after the first reply beyond it counts"
+    assert spent > 0
+
+
+def check_samples(rig: ComputeRig, order: dict[str, Any], adapter: str) -> list[dict[str, Any]]:
+    """Three samples a question, the same in a second try; a budget that holds none; progress by tokens."""
+    sampled = order | {"samples": 3, "temperature": 0.7}
+    first, again = (rig.order(sampled, seconds=200) for _ in range(2))
+    cast = ballots(first)[adapter]
+    assert [len(ballot["samples"]) for ballot in cast] == [3] * len(cast)
+    assert ballots(again)[adapter] == cast
+    progress = [event for event in first if event["event"] == "progress" and event["phase"] == "answering"]
+    assert progress[-1]["written"] > 0
+    assert progress[-1]["done"] == progress[-1]["total"]
+    poor = ballots(rig.order(order | {"token_budget": 1}, seconds=200))[adapter]
+    assert {ballot["reason"] for ballot in poor[-2:]} == {"budget_spent"}
+    return cast
+
+
 def test_free_text_is_parsed_or_says_why_not(rig: ComputeRig, tmp_path: Path, trained: Trained) -> None:
     text = PROMPT | {"answer": "text"}
     examples = write_examples(tmp_path / "examples.jsonl", 30, letter="C")
@@ -272,3 +310,5 @@ def test_free_text_is_parsed_or_says_why_not(rig: ComputeRig, tmp_path: Path, tr
     assert {tuple(ballot["logprobs"]) for ballot in cast} == {()}
     short = ballots(rig.order(infer_order(group, trained.rows, 1, prompt=text, max_tokens=1)))["text"]
     assert [(ballot["letter"], ballot["reason"]) for ballot in short] == [(None, "cut_off")] * 2
+    drawn = check_samples(rig, infer_order(group, trained.rows, 2, prompt=text), "text")
+    assert [sample for ballot in drawn for sample in ballot["samples"]] == [["C", None]] * 12

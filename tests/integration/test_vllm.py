@@ -34,6 +34,7 @@ from tests.integration.test_engines import (
     check_canaries,
     check_only_damaged_fail,
     check_option_orders,
+    check_samples,
     group_with_damage,
 )
 
@@ -155,6 +156,8 @@ def test_free_text(rig: ComputeRig, given: Given) -> None:
         assert len(own) == 4
         assert all((ballot["letter"] is None) != (ballot["reason"] is None) for ballot in own)
         assert all(ballot["logprobs"] == [] for ballot in own)
+    order = vllm_order({"official": given.adapters["official"]}, given.constant.rows, 2, prompt=text)
+    check_samples(rig, order, "official")
 
 
 def test_end_of_input_ends_it_at_work(given: Given, tmp_path: Path) -> None:

@@ -213,6 +213,40 @@ def test_cells_that_ran_out_of_memory_are_tried_in_smaller_groups(tmp_path: Path
     assert [len(m.keys) for m in world.decide().messages] == [2, 2, 1]
 
 
+def stopping(plan: Plan) -> Plan:
+    """`plan` with a shard of validation, stopping when decided."""
+    validation = Shard("validation-000", QuestionSet.VALIDATION, 0, 1, 4, "v0")
+    bases = tuple(replace(base, inference={"stop_when_decided": True}) for base in plan.bases)
+    return named(replace(plan, bases=bases, shards=(validation, *plan.shards)))
+
+
+def test_a_run_that_stops_when_decided_measures_all_members_first(tmp_path: Path) -> None:
+    world = World(tmp_path, stopping(make_plan()))
+    world.train(0, 1)
+    assert {m.shard for m in world.decide().messages if m.task == INFER_TASK} == {"validation-000"}
+    world.train(2)
+    world.answer(0, 1)
+    assert {m.shard for m in world.decide().messages if m.task == INFER_TASK} == {"validation-000"}
+    world.answer(2)
+    messages = [m for m in world.decide().messages if m.task == INFER_TASK]
+    assert [(m.shard, len(m.keys)) for m in messages] == [("test-000", 3), ("test-001", 3)]
+
+
+def test_ballots_of_a_run_that_stops_are_kept_apart() -> None:
+    """From those of one that does not, and of one with another vote; validation is shared by all."""
+    base = make_plan()
+    plans = [
+        named(replace(stopping(base), bases=base.bases)),
+        stopping(base),
+        stopping(make_plan(method="weighted")),
+        stopping(make_plan(adapters=2)),
+    ]
+    first = [tuple(plan.cell_key(plan.adapters[0], shard) for shard in plan.shards) for plan in plans]
+    assert len({keys[0] for keys in first}) == 1
+    assert len({keys[1] for keys in first}) == len(plans)
+    assert [cell.key for cell in plans[1].cells if cell.adapter is plans[1].adapters[0]] == list(first[1])
+
+
 def test_vote_comes_last_and_completes_the_run(world: World) -> None:
     world.train(0, 1, 2)
     world.answer(*range(5))
