@@ -103,41 +103,61 @@ def brightness(browser: webdriver.Chrome, selector: str, colour: str) -> float:
     return sum(map(float, found)) / 3
 
 
+@pytest.fixture(scope="module")
+def served(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The page over the demo's finished run, without a login."""
+    with serving(tmp_path_factory.mktemp("page") / "page.log", NONET_HOME=str(demo.home)) as page:
+        yield page
+
+
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 1200), ("light", 390)])
 def test_it_is_readable_in_light_and_dark_and_on_a_phone(
-    demo: Demo, browser: webdriver.Chrome, tmp_path: Path, scheme: str, width: int
+    served: str, browser: webdriver.Chrome, tmp_path: Path, scheme: str, width: int
 ) -> None:
-    run = json.loads(demo.nonet("status", "--json").stdout)["run"]
-    with serving(tmp_path / "page.log", NONET_HOME=str(demo.home)) as page:
-        screen(browser, scheme, width)
-        browser.get_log("performance")  # type: ignore[no-untyped-call]
-        for path, shown in (("/", "5 of 5 trained"), (f"/runs/{run}", "questions of the test have a ballot")):
-            browser.get(page + path)
-            assert shown in text(browser)
-            assert script(browser, "return document.documentElement.scrollWidth") == width, "it scrolls sideways"
-            paper = brightness(browser, "body", "backgroundColor")
-            assert (paper > 240) if scheme == "light" else (paper < 40)
-            for selector in ("h1", "small", "nav a"):
-                assert abs(brightness(browser, selector, "color") - paper) > 70, f"{selector} on {scheme}"
-        assert script(browser, "return document.querySelectorAll('a.cell.committed').length") == 50
-        assert script(browser, "return document.querySelectorAll('.lane').length") == 3, "two workers that compute, one"
-        assert script(browser, "return document.querySelectorAll('.curves svg').length") == 5
-        browser.save_screenshot(str(tmp_path / "page.png"))
-        browser.find_element(By.CSS_SELECTOR, "a.cell").send_keys(Keys.ARROW_RIGHT)
-        at = "return [...document.querySelectorAll('a.cell')].indexOf(document.activeElement)"
-        assert script(browser, at) == 1
-        script(
-            browser,
-            "document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowDown', bubbles: true}))",
-        )
-        assert script(browser, at) == 11, "the box below"
-        script(browser, "document.activeElement.click()")
-        wait(lambda: "committed" in text(browser, "#unit"), 20, lambda: text(browser))
-        assert script(browser, "return document.documentElement.scrollWidth") == width
-        messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]  # type: ignore[no-untyped-call]
-        asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-        assert [url for url in asked if not url.startswith(page)] == [], "something from elsewhere"
-        assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
+    screen(browser, scheme, width)
+    for path, shown in (("/", "5 of 5 trained"), ("/runs/latest", "questions of the test have a ballot")):
+        browser.get(served + path)
+        assert shown in text(browser)
+        assert sideways(browser) == 0
+        paper = brightness(browser, "body", "backgroundColor")
+        assert (paper > 240) if scheme == "light" else (paper < 40)
+        for selector in ("h1", "small", "nav a"):
+            assert abs(brightness(browser, selector, "color") - paper) > 70, f"{selector} on {scheme}"
+    assert script(browser, "return document.querySelectorAll('a.cell.committed').length") == 50
+    assert script(browser, "return document.querySelectorAll('.lane').length") == 3, "two that compute, one that votes"
+    assert script(browser, "return document.querySelectorAll('.curves svg').length") == 5
+    browser.save_screenshot(str(tmp_path / "page.png"))
+    script(browser, "document.querySelector('a.cell').click()")
+    wait(lambda: "committed" in text(browser, "#unit"), 20, lambda: text(browser))
+    assert sideways(browser) == 0
+
+
+def sideways(browser: webdriver.Chrome) -> object:
+    """Pixels that a page is wider than the screen."""
+    return script(browser, "return document.documentElement.scrollWidth - document.documentElement.clientWidth")
+
+
+def test_it_is_used_by_keyboard_and_asks_for_nothing_from_elsewhere(served: str, browser: webdriver.Chrome) -> None:
+    screen(browser, "light", 1200)
+    for kind in ("performance", "browser"):
+        browser.get_log(kind)  # type: ignore[no-untyped-call]
+    browser.get(f"{served}/runs/latest")
+    keys = webdriver.ActionChains(browser)
+    keys.send_keys(Keys.TAB).perform()
+    assert script(browser, "return document.activeElement.className") == "skip", "first of all: past the navigation"
+    script(browser, "document.querySelector('a.cell').focus()")
+    for key, box in ((Keys.ARROW_RIGHT, 1), (Keys.ARROW_DOWN, 11), (Keys.ARROW_LEFT, 10), (Keys.ARROW_UP, 0)):
+        webdriver.ActionChains(browser).send_keys(key).perform()
+        at = script(browser, "return [...document.querySelectorAll('a.cell')].indexOf(document.activeElement)")
+        assert at == box, key
+    webdriver.ActionChains(browser).send_keys(Keys.ENTER).perform()
+    wait(lambda: "committed" in text(browser, "#unit"), 20, lambda: text(browser))
+    time.sleep(3.5)  # a look of the script
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]  # type: ignore[no-untyped-call]
+    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    assert len(asked) >= 5
+    assert [url for url in asked if not url.startswith(f"{served}/")] == []
+    assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture
