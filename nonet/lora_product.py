@@ -45,6 +45,22 @@ def _weight(module: Any, dtype: Any) -> Any:
     return module.weight.t() if packed is None else packed.unpack(dtype)
 
 
+def _widens(module: Any) -> bool:
+    """Whether the module is packed and has more outputs than inputs: then what is as wide as its outputs should be gone
+    over as seldom as can be.
+    """
+    packed = getattr(module, "packed", None)
+    return packed is not None and packed.outputs > packed.inputs
+
+
+def _joined(module: Any, columns: Any) -> Any:
+    """W of a packed linear and B of all adapters, `columns` [out, slots * rank], below it: [in + slots * rank, out]."""
+    packed = module.packed
+    joined = packed.unpack(columns.dtype, below=columns.shape[1])
+    joined[packed.inputs :].copy_(columns.t())
+    return joined
+
+
 def _wide(one: Any, other: Any) -> Any:
     """The product of two 16-bit matrices in float32 (summed and left in it, where torch can)."""
     import torch
@@ -66,12 +82,9 @@ def _function() -> Any:
         @staticmethod
         def forward(ctx: Any, x: Any, module: Any, a: Any, b: Any, select: Any) -> Any:
             thin = (x @ _rows(a, x.dtype).t()).mul_(select)
-            packed, columns = getattr(module, "packed", None), _columns(b, x.dtype)
-            if packed is not None and packed.outputs > packed.inputs:
-                # B below W, the thin product beside x: y, the largest tensor here, is written once and not read again
-                weight = packed.unpack(x.dtype, below=columns.shape[1])
-                weight[packed.inputs :].copy_(columns.t())
-                y = _affine(torch.cat((x, thin), dim=1), weight, module.bias)
+            columns = _columns(b, x.dtype)
+            if _widens(module):
+                y = _affine(torch.cat((x, thin), dim=1), _joined(module, columns), module.bias)
             else:
                 y = _affine(x, _weight(module, x.dtype), module.bias)
                 y.addmm_(thin, columns.t())
@@ -84,10 +97,15 @@ def _function() -> Any:
             x, thin, a, b, select = ctx.saved_tensors
             gradient = gradient.contiguous()
             slots, rank, outputs = a.shape[0], a.shape[1], b.shape[1]
-            dthin = (gradient @ _columns(b, x.dtype)).mul_(select)
-            dx = None
-            if ctx.needs_input_grad[0]:
-                dx = gradient @ _weight(ctx.module, x.dtype).t()
+            columns, dx = _columns(b, x.dtype), None
+            if ctx.needs_input_grad[0] and _widens(ctx.module):
+                dx, dthin = (gradient @ _joined(ctx.module, columns).t()).split((x.shape[1], slots * rank), dim=1)
+            else:
+                dthin = gradient @ columns
+                if ctx.needs_input_grad[0]:
+                    dx = gradient @ _weight(ctx.module, x.dtype).t()
+            dthin = dthin * select
+            if dx is not None:
                 dx.addmm_(dthin, _rows(a, x.dtype))
             da = db = None
             if ctx.needs_input_grad[2]:
