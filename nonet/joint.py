@@ -16,7 +16,7 @@ from typing import Any
 
 from nonet.adam import Adam
 from nonet.checkpoint import Losses, latest_checkpoint, remove_leftovers
-from nonet.joint_step import Turn, backward
+from nonet.joint_step import StepStoppedError, Turn, backward
 from nonet.lean_layers import lean
 from nonet.lora import LoraBank, LoraShape, Span, fresh_weights
 from nonet.stack import is_volta
@@ -100,7 +100,9 @@ def train_jointly(
                     seated[slot] = _Pupil.begin(bank, slot, *waiting.popleft(), watch)
             pupils = list(seated.values())
             try:
-                losses = backward(model, bank, [pupil.turn(bank) for pupil in pupils], budget, together)
+                losses = backward(model, bank, [pupil.turn(bank) for pupil in pupils], budget, together, watch.stop)
+            except StepStoppedError:
+                break
             except Exception:
                 for pupil in pupils:  # nothing of this step is in their weights yet
                     pupil.save(watch)

@@ -11,7 +11,7 @@ So what an adapter becomes depends on its company by roundings on a GPU, and not
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 from typing import Any
@@ -33,21 +33,34 @@ class Turn:
     grouped: bool = False
 
 
+class StepStoppedError(Exception):
+    """A step was given up on the way; what it left in the gradients is to be forgotten."""
+
+
+def never() -> bool:
+    return False
+
+
 def backward(
-    model: Any, bank: LoraBank, turns: Sequence[Turn], budget: int, together: bool | None = None
+    model: Any,
+    bank: LoraBank,
+    turns: Sequence[Turn],
+    budget: int,
+    together: bool | None = None,
+    stop: Callable[[], bool] = never,
 ) -> list[float]:
     """The loss of each turn, the mean cross-entropy of its reply tokens; adds its gradient to that of its slot.
 
     `bank` is worn by `model`. At most `budget` tokens, with padding, go through the base at once, or one prompt where
     it is longer; so much memory is needed, whatever the turns come to. `together` says whether tokens of several
-    adapters go through it at once (None: on a GPU).
+    adapters go through it at once (None: on a GPU). Raises StepStoppedError once `stop` says so.
     """
     if together if together is not None else bank.device.type != "cpu":
-        return _backward(model, bank, turns, budget)
-    return [loss for turn in turns for loss in _backward(model, bank, [turn], budget)]
+        return _backward(model, bank, turns, budget, stop)
+    return [loss for turn in turns for loss in _backward(model, bank, [turn], budget, stop)]
 
 
-def _backward(model: Any, bank: LoraBank, turns: Sequence[Turn], budget: int) -> list[float]:
+def _backward(model: Any, bank: LoraBank, turns: Sequence[Turn], budget: int, stop: Callable[[], bool]) -> list[float]:
     """As `backward`. A loss that is not finite does not go back, since what products of all adapters make of it would
     be in the gradients of others: the step is made again without its turn.
     """
@@ -57,6 +70,8 @@ def _backward(model: Any, bank: LoraBank, turns: Sequence[Turn], budget: int) ->
     laid = _Laid.of(turns, bank.shape.dropout > 0)
     losses = wide(torch.zeros(len(turns), device=bank.device, dtype=model.dtype))
     for pack in packs(laid.trees, budget, [turns[turn].slot for turn in laid.turn_of]):
+        if stop():
+            raise StepStoppedError
         targets, whose, weights = zip(*laid.answers(pack), strict=True)
         turn_of = torch.tensor(whose, device=bank.device)
         with bank.routed(tuple(_spans(pack, laid, bank))):
@@ -65,19 +80,21 @@ def _backward(model: Any, bank: LoraBank, turns: Sequence[Turn], budget: int) ->
             each = each * torch.tensor(weights, device=bank.device, dtype=each.dtype)
             spoiled = set(turn_of[~each.detach().isfinite()].tolist())
             if spoiled:
-                return _without(spoiled, model, bank, turns, budget)
+                return _without(spoiled, model, bank, turns, budget, stop)
             each.sum().backward()
         losses.index_add_(0, turn_of, each.detach())
     found: list[float] = losses.tolist()
     return found
 
 
-def _without(spoiled: Set[int], model: Any, bank: LoraBank, turns: Sequence[Turn], budget: int) -> list[float]:
+def _without(
+    spoiled: Set[int], model: Any, bank: LoraBank, turns: Sequence[Turn], budget: int, stop: Callable[[], bool]
+) -> list[float]:
     """The losses of a step that is made again without the turns numbered `spoiled`; theirs are NaN."""
     sound = [turn for number, turn in enumerate(turns) if number not in spoiled]
     if sound:
         bank.clear_gradients()
-    losses = iter(_backward(model, bank, sound, budget) if sound else ())
+    losses = iter(_backward(model, bank, sound, budget, stop) if sound else ())
     return [float("nan") if number in spoiled else next(losses) for number in range(len(turns))]
 
 

@@ -43,12 +43,12 @@ def main(order: str) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
     backward, taken = joint.backward, 0
 
-    def short(model: Any, bank: Any, turns: Any, budget: int, together: Any) -> list[float]:
+    def short(model: Any, bank: Any, turns: Any, *others: Any) -> list[float]:
         nonlocal taken
         taken += 1
         if taken > STEPS and len(turns) > 1:
             torch.empty(2**60)  # raises
-        return backward(model, bank, turns, budget, together)
+        return backward(model, bank, turns, *others)
 
     joint.backward = short
     heard = Heard()

@@ -3,7 +3,8 @@ and `volta-cpu`.
 
 joint_reference.py FOLDER  → for batches of one and of three lessons, without and with dropout: the largest relative
                              difference of any gradient, of any loss of the curve, and of any final weight, five
-                             adapters in two slots; and how far one that diverges moves the others
+                             adapters in two slots; how far one that diverges moves the others, and
+                             how far from the unbroken training one is that was stopped in the middle of a step
 Prints one line of JSON last.
 """
 
@@ -160,13 +161,41 @@ def diverging(folder: Path) -> dict[str, float]:
     return {"weight": max(apart(mine.double(), other.double()) for mine, other in pairs)}
 
 
+def stopped(folder: Path) -> dict[str, float]:
+    """Stopped in the middle of a step, and taken up again: how far from the unbroken training."""
+    found = []
+    for name, asked in (("unbroken", 10**9), ("stopped", 9)):
+        model, done, left = tiny_model(), {}, asked
+
+        def stop() -> bool:
+            nonlocal left
+            left -= 1
+            return left == 0
+
+        courses = [Course(lessons(at), recipe(at, batch_size=3), folder / name / f"{at}", "own") for at in range(3)]
+        quiet: Callable[..., None] = lambda *_: None  # noqa: E731
+
+        def keep(number: int, _trained: Any, learned: Any, done: Any = done) -> None:
+            done[number] = learned.weights
+
+        watch = JointWatch(quiet, quiet, quiet, keep, quiet, stop)
+        ended = train_jointly(model, courses, watch, budget=30, together=True)
+        if name == "stopped":
+            assert {one.step for one in ended if one is not None and one.drained} == {1}, ended
+            train_jointly(model, courses, watch, budget=30, together=True)
+        found.append(done)
+    whole, broken = found
+    assert whole.keys() == broken.keys() == {0, 1, 2}
+    return {"weight": max(apart(broken[at][n].double(), w.double()) for at in whole for n, w in whole[at].items())}
+
+
 def main(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for size, dropout in ((1, 0.0), (3, 0.0), (1, 0.2), (3, 0.2)):
         name = f"{size} lessons, dropout {dropout}"
         found[name] = {"gradient": gradients(size, dropout)}
         found[name] |= curves(folder / name, batch_size=size, dropout=dropout, checkpoint_every=3)
-    return {"alike": found, "diverging": diverging(folder)}
+    return {"alike": found, "diverging": diverging(folder), "stopped": stopped(folder)}
 
 
 if __name__ == "__main__":

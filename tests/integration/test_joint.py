@@ -82,6 +82,7 @@ def test_every_adapter_is_the_one_of_a_training_by_itself(tmp_path: Path, stack:
         assert apart["loss"] < 1e-9, (name, apart)
         assert apart["weight"] < 1e-6, f"{name}: {apart}, weights are float32 in an adapter's file"
     assert measured["diverging"]["weight"] < 1e-6, "one that diverges leaves the others as they are"
+    assert measured["stopped"]["weight"] == 0, "a step that was given up is made again"
 
 
 def test_each_is_told_of_by_itself_as_soon_as_it_is_done(jointly: Jointly) -> None:
