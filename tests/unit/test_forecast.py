@@ -193,30 +193,6 @@ def told(found: Forecast) -> str:
     return first
 
 
-def attempt(log: str, started: float, ended: float, group: int = 1, worker: str = "w0") -> Attempt:
-    return Attempt(log, 1, "h", worker, "r", log, group, started, Outcome.COMMITTED, None, None, ended)
-
-
-def test_a_message_is_measured_whole() -> None:
-    four = [Part(attempt("m", 0.0, 2.0 + at, 4), 50.0, 1.0) for at in range(4)]
-    (found,) = measures_of(four)
-    assert (found.units, found.seconds, found.overhead) == (200.0, 4.0, 1.0)
-    (part,) = measures_of(four[2:])
-    assert (part.units, part.seconds, part.overhead) == (100.0, 2.0, 1.0), "two of four stand for all"
-    (joint,) = measures_of([Part(attempt("j", 0.0, 10.0, 2), 100.0, 9.0) for _ in range(2)])
-    assert (joint.units, joint.seconds, joint.overhead) == (200.0, 10.0, 0.0), "two trained side by side"
-    (old,) = measures_of([Part(attempt("o", 0.0, 4.0), 8.0, None)])
-    assert (old.seconds, old.overhead) == (4.0, 0.0)
-
-
-def test_a_rate_has_its_warm_up_apart() -> None:
-    parts = [Part(attempt(f"m{at}", at * 20.0, at * 20.0 + (20 if at == 0 else 11)), 10.0, 10.0) for at in range(5)]
-    rate = rate_of(measures_of(parts), "r")
-    assert rate is not None
-    assert (rate.seconds, rate.overhead, rate.warm_up, rate.count, rate.here) == (1.0, 1.0, 9.0, 5, 5)
-    assert rate_of((), "r") is None
-
-
 def test_adapters_that_are_trained_at_once_end_with_the_last_of_them() -> None:
     names, steps = ("a", "b"), (100, 40)
     adapters = tuple(PlannedAdapter(n, n, "d", (), 0, count, 0) for n, count in zip(names, steps, strict=True))
