@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.integration.compute_rig import BASE, run_in_stack
@@ -27,3 +29,12 @@ def test_triton_layers_interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_adam_is_torchs_to_the_bit() -> None:
     assert run_in_stack("cpu", "adam_reference.py") == [True] * 4
+
+
+@pytest.mark.vllm
+def test_triton_kernels_compile_for_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """To an H100's machine code, without a GPU."""
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    sizes = run_in_stack("vllm-cpu", "triton_compiled.py")
+    assert len(sizes) == 6
+    assert min(sizes.values()) > 1000
