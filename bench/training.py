@@ -2,6 +2,7 @@
 
     python -m bench.training --device cuda --shape 32b --points 8 20 --seconds 150    # a GPU of 80 GB, the stack gpu
     python -m bench.training --device cpu --shape 40m                                 # the stack cpu
+    python -m bench.training --device cpu --shape 40m --grid-adapters 1 2 4 8 12      # and how it grows
 
 Run with the Python of a stack, from the root of the checkout. The base has random weights and is made in memory: time
 and memory do not depend on values. Arms, in order of importance, each told as soon as it is measured, and none
@@ -205,7 +206,7 @@ def _arms(table: Table, case: Case, arguments: Any, layers: int, cuda: bool) -> 
         for questions in arguments.grid_questions:
             cell = Case(adapters, questions)
             name = f"O joint, grouped, {adapters} adapters, {questions} questions"
-            table.arm(name, jointly(cell, True, False), few[-1:])
+            table.arm(name, jointly(cell, True, False), few)
 
 
 def _predicted(ground: Ground, case: Case, grouped: bool, recompute: bool, layers: int) -> float:
