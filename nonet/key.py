@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,26 +25,27 @@ def key_of(kind: str, inputs: Mapping[str, Any]) -> str:
     return digest(canonical({"kind": kind, "schema": SCHEMA, "inputs": dict(inputs)}))
 
 
-def keys_of(kind: str, inputs: Mapping[str, Any], last: str, values: Iterable[str]) -> Iterator[str]:
+def keys_of(kind: str, inputs: Mapping[str, Any], last: str, values: Sequence[str]) -> list[str]:
     """The keys of artifacts that differ in one input only: `key_of` of `inputs` with each of `values` as `last`.
 
-    `last` must come after every name in `inputs` and the values be plain ASCII without quotes, so that what comes
-    before them is hashed once: a hundred thousand keys in a tenth of a second. Raises ValueError otherwise.
+    `last` must come after every name in `inputs` and the values be ASCII letters and digits, so that what comes before
+    them is hashed once: a hundred thousand keys in a tenth of a second. Raises ValueError otherwise.
     """
-    mark = "\0"
-    before, found, after = canonical({"kind": kind, "schema": SCHEMA, "inputs": {**inputs, last: mark}}).rpartition(
-        json.dumps(mark).encode()
-    )
-    after = b'"' + after
+    strange = [value for value in values if not (value.isascii() and value.isalnum())]
+    if strange:
+        raise ValueError(f"{strange[0][:80]!r} is not letters and digits")
+    mark = json.dumps("\0")
+    whole = canonical({"kind": kind, "schema": SCHEMA, "inputs": {**inputs, last: "\0"}}).decode()
+    before, found, after = whole.rpartition(mark)
     if not found or any(name >= last for name in inputs):
         raise ValueError(f"{last!r} is not the last of {sorted(inputs)}")
-    begun = hashlib.sha256(before + b'"')
+    begun, after = hashlib.sha256(f'{before}"'.encode()), f'"{after}'
+    keys = []
     for value in values:
-        if not (value.isascii() and value.isalnum()):
-            raise ValueError(f"{value[:80]!r} is not letters and digits")
-        whole = begun.copy()
-        whole.update(value.encode() + after)
-        yield whole.hexdigest()
+        hashed = begun.copy()
+        hashed.update((value + after).encode())
+        keys.append(hashed.hexdigest())
+    return keys
 
 
 def digest(data: bytes) -> str:

@@ -186,20 +186,21 @@ class Plan:
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
         """Every (adapter, shard), shard by shard."""
-        keys = [tuple(self.cell_keys(adapter, self.shards)) for adapter in self.adapters]
-        scopes = [ballots_scope(adapter.key) for adapter in self.adapters]
-        columns = tuple(zip(self.adapters, scopes, keys, strict=True))
+        columns = [self.cell_keys(adapter, self.shards) for adapter in self.adapters]
+        members = [(adapter, ballots_scope(adapter.key)) for adapter in self.adapters]
         return tuple(
-            Cell(adapter, shard, key[at], scope)
-            for at, shard in enumerate(self.shards)
-            for adapter, scope, key in columns
+            [
+                Cell(adapter, shard, key, scope)
+                for shard, *keys in zip(self.shards, *columns, strict=True)
+                for (adapter, scope), key in zip(members, keys, strict=True)
+            ]
         )
 
     def cell_key(self, adapter: PlannedAdapter, shard: Shard) -> str:
         (key,) = self.cell_keys(adapter, [shard])
         return key
 
-    def cell_keys(self, adapter: PlannedAdapter, shards: Iterable[Shard]) -> Iterator[str]:
+    def cell_keys(self, adapter: PlannedAdapter, shards: Iterable[Shard]) -> list[str]:
         """The key of the cell of `adapter` and each of `shards`."""
         base = self.base_of(adapter)
         inputs = {
@@ -212,10 +213,12 @@ class Plan:
         if adapter.imported is not None:  # its key says nothing of the base that it is worn by
             inputs["base"] = base.model.digest
             inputs["dtype"] = base.dtype
+        keys: list[str] = []
         for questions, group in groupby(shards, key=lambda shard: shard.set):
             stops = self.stop_when_decided and questions is QuestionSet.TEST
             with_rule = inputs | ({"decided_by": self._decided_by} if stops else {})
-            yield from keys_of("ballots", with_rule, "shard", (shard.digest for shard in group))
+            keys += keys_of("ballots", with_rule, "shard", [shard.digest for shard in group])
+        return keys
 
     @property
     def stop_when_decided(self) -> bool:
