@@ -32,12 +32,17 @@ def withdraw(client: redis.Redis, worker: str) -> None:
         client.srem(WORKERS, worker)
 
 
+def known(client: redis.Redis) -> list[str]:
+    """Names of the workers that have announced themselves, in order; raises redis.RedisError."""
+    return sorted(as_text(name) for name in client.smembers(WORKERS))
+
+
 def announced(client: redis.Redis) -> tuple[Capacity, ...]:
     """Every worker that has announced itself lately, by name; what cannot be read is left out.
 
     Raises redis.RedisError.
     """
-    names = sorted(as_text(name) for name in client.smembers(WORKERS))
+    names = known(client)
     found = client.mget([worker_name(name) for name in names]) if names else []
     gone = [name for name, record in zip(names, found, strict=True) if record is None]
     if gone:

@@ -38,12 +38,12 @@ def plan_or_rest(context: TaskContext, run: str, keys: Iterable[str]) -> Plan | 
     try:
         return context.plan(run)
     except OtherSchemaError as error:
-        reason = f"refused run {run}: {error}"
+        reason = str(error)
     except OSError as error:
         if isinstance(error, FileNotFoundError) and context.home.store.holds(context.home.runs):
             raise
-        reason = f"refused run {run}: this worker does not reach the storage ({error}); mount it or end this worker"
-    _give_back(context, run, keys, reason, reason)
+        reason = f"this worker does not reach the storage ({error}); mount it or end this worker"
+    _give_back(context, run, keys, reason)
     return None
 
 
@@ -57,7 +57,7 @@ def able_or_rest(
     """
     reason = _obstacle(context, plan, base, role, stack)
     if reason is not None:
-        _give_back(context, plan.run, keys, f"refused work of run {plan.run}: {reason}", reason)
+        _give_back(context, plan.run, keys, reason)
     return reason is None
 
 
@@ -82,11 +82,11 @@ def _obstacle(context: TaskContext, plan: Plan, base: PlannedBase, role: str, st
     return obstacle(need_of(plan, base, role, found), context.capacity)
 
 
-def _give_back(context: TaskContext, run: str, keys: Iterable[str], line: str, reason: str) -> None:
+def _give_back(context: TaskContext, run: str, keys: Iterable[str], reason: str) -> None:
     """Say why, in the log and to `nonet status`; let the scheduler enqueue `keys` again, and leave them to other
     workers for a while.
     """
-    log.error("%s; resting for %.0f s", line, REST_SECONDS)
+    log.error("refused work of run %s: %s; resting for %.0f s", run, reason, REST_SECONDS)
     with suppress(redis.RedisError):
         tell_refusal(context.client, run, context.worker, reason)
         context.client.delete(*(sent_name(key) for key in keys))

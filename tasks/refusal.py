@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import redis
 
-from config.queues import WORKERS, refusal_name
-from tasks.announcement import as_text
+from config.queues import refusal_name
+from tasks.announcement import as_text, known
 
 LIFE_SECONDS = 60.0
 """How long a refusal stands that is not repeated."""
@@ -23,6 +23,6 @@ def refusals(client: redis.Redis, run: str) -> Mapping[str, str]:
 
     Raises redis.RedisError.
     """
-    workers = sorted(as_text(name) for name in client.smembers(WORKERS))
+    workers = known(client)
     told = client.mget([refusal_name(run, worker) for worker in workers]) if workers else []
     return {w: as_text(reason) for w, reason in zip(workers, told, strict=True) if reason is not None}

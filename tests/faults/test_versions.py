@@ -23,7 +23,8 @@ def test_two_code_versions_in_one_fleet(paced: PacedRig, reference: Reference, t
     paced.worlds |= {"all-newer": newer, "scheduler-newer": newer}
     paced.start("redis", "scheduler", "all-newer")
     plan = paced.submit(reference.batch)
-    paced.wait_for_log("all-newer", f"refused run {plan.run}: it was planned with schema 1, this Nonet has schema 2")
+    told = f"refused work of run {plan.run}: it was planned with schema 1, this Nonet has schema 2"
+    paced.wait_for_log("all-newer", told)
     paced.start("all-older")
     paced.finish(plan)
     makers = {maker for who in paced.committers(plan).values() for maker in who}
