@@ -24,6 +24,7 @@ from config.batch import Base, Batch, load_batch
 from nonet.fingerprint import identify_base
 from nonet.hub import cached
 from nonet.plan import PEFT, Plan
+from nonet.plural import counted
 from nonet.problem import Problem
 from nonet.sharing.commit import find_import
 from scheduler.imports import planned_imports
@@ -151,12 +152,12 @@ def _print_plan(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: Asked,
     table.add_column("sources")
     table.add_column("reused")
     for found in adapters:
-        adapter, counted = found.adapter, found.tokens
+        adapter, read = found.adapter, found.tokens
         leaked = Text(str(adapter.leaked), "bold red" if adapter.leaked else "")
         if adapter.imported is not None:
             table.add_row(adapter.name, *["-"] * 6, adapter.learnt_from[0], _reused(found))
             continue
-        figures = (f"{counted.tokens * found.epochs:,}", str(counted.cut)) if counted else ("-", "-")
+        figures = (f"{read.tokens * found.epochs:,}", str(read.cut)) if read else ("-", "-")
         numbers = (str(adapter.rows), f"{adapter.questions:,}", *figures, f"{adapter.steps:,}")
         table.add_row(adapter.name, *numbers, leaked, ", ".join(adapter.sources), _reused(found))
     screen.print(f"run      {plan.run}")
@@ -170,7 +171,7 @@ def _print_plan(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: Asked,
         if (shards := [s for s in plan.shards if s.set == name])
     )
     cut = f", cut at {AUTO_TOKENS:,} tokens" if plan.bases[0].inference["shard_size"] is None else ""
-    screen.print(f"shards   {sets}{cut}; {sum(s.questions for s in plan.shards):,} questions for each adapter")
+    screen.print(f"shards   {sets}{cut}; {counted(sum(s.questions for s in plan.shards), 'question')} for each adapter")
     screen.print()
     screen.print(table)
     screen.print()
@@ -199,7 +200,7 @@ def _bases(plan: Plan) -> Iterator[str]:
 def _reused(found: AdapterEstimate) -> str:
     if not found.trained and not found.answered:
         return "nothing"
-    return f"{'the adapter, ' if found.trained else ''}{found.answered} of {found.shards} shards"
+    return f"{'the adapter, ' if found.trained else ''}{found.answered} of {counted(found.shards, 'shard')}"
 
 
 def _totals(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: Asked) -> list[str]:
@@ -207,9 +208,9 @@ def _totals(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: Asked) -> 
     cells = sum(found.shards - found.answered for found in adapters)
     steps = sum(found.adapter.steps for found in todo)
     tokens = sum(found.tokens.tokens * found.epochs for found in todo if found.tokens)
-    counted = f", {tokens:,} tokens" if asked else ""
-    lines = [f"to train   {len(todo)} of {len(adapters)} adapters, {steps:,} steps{counted}"]
-    lines.append(f"to answer  {cells:,} of {len(plan.cells):,} cells")
+    read = f", {tokens:,} tokens" if asked else ""
+    lines = [f"to train   {len(todo)} of {counted(len(adapters), 'adapter')}, {counted(steps, 'step')}{read}"]
+    lines.append(f"to answer  {cells:,} of {counted(len(plan.cells), 'cell')}")
     orders = plan.bases[0].inference["permutations"]
     if orders > 1:
         questions = sum(shard.questions for shard in plan.shards)
@@ -221,7 +222,7 @@ def _totals(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: Asked) -> 
         over = f" over {base.name}" if base.name else ""
         lines.append(
             f"prompts    {found.prompts:,} for each adapter{over}, {found.tokens:,} tokens; "
-            f"{found.cut} stems cut at {base.recipe['max_length']}, the longest prompt has {found.longest}"
+            f"{counted(found.cut, 'stem')} cut at {base.recipe['max_length']}, the longest prompt has {found.longest}"
         )
     return lines
 

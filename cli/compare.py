@@ -11,8 +11,6 @@ from typing import Any
 import click
 from rich.text import Text
 
-from cli.errors import RefusedError
-from cli.exit_codes import ExitCode
 from cli.scoring import read_gold
 from cli.screen import console
 from cli.session import Session
@@ -22,6 +20,7 @@ from nonet.comparison import Comparison, Way, compare
 from nonet.crossfit import FOLDS
 from nonet.labelled import Labelled, labelled
 from nonet.plan import Plan, QuestionSet
+from nonet.plural import counted
 from nonet.problem import Problem
 from nonet.score import Score
 from nonet.statistics import PairedTest
@@ -43,7 +42,8 @@ def show_comparison(session: Session, plan: Plan, seats: int | None, gold: Seque
     console().print(_table(found, tested=test is not None))
     click.echo()
     on_test = f", {len(test.gold):,} of the test" if test else ""
-    click.echo(f"{plan.run}: {len(plan.adapters)} members, {len(known.gold):,} questions of validation{on_test}")
+    sizes = f"{counted(len(plan.adapters), 'member')}, {counted(len(known.gold), 'question')} of validation"
+    click.echo(f"{plan.run}: {sizes}{on_test}")
     for where, asked in (("validation", known), ("test", test)):
         if asked is not None:
             click.echo(f"no model on {where}: {_floor(asked)}")
@@ -65,7 +65,7 @@ def _compared(
     try:
         found = compare([adapter.name for adapter in plan.adapters], known, test, seats)
     except ValueError as error:
-        raise RefusedError(f"{plan.run}: {error}", ExitCode.BAD_INPUT) from error
+        raise session.refused(plan, error) from error
     return found, known, test
 
 

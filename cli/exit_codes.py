@@ -29,7 +29,7 @@ MEANINGS = {
     ExitCode.DEFECT: "a defect of Nonet: please report the traceback",
     ExitCode.USAGE: "the command line or a NONET_* setting is wrong",
     ExitCode.BAD_INPUT: "a batch file, its rows or its base cannot be used",
-    ExitCode.BLOCKED: "the run is blocked by failures, or ballots are missing",
+    ExitCode.BLOCKED: "the run is blocked by failures, or ballots are missing (of vote, score, pseudo: yet)",
     ExitCode.GOING: "the run still goes on",
     ExitCode.CANCELLED: "the run is cancelled",
     ExitCode.NO_FLEET: "no Redis or no fleet to be reached or started",

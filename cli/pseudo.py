@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ from cli.vote import voted
 from nonet.aggregation import problems_of, spec_of
 from nonet.atomic import replace_file
 from nonet.plan import QuestionSet
+from nonet.plural import counted
 from nonet.pseudo import pseudo_labels
 from nonet.rows import dumps
 
@@ -45,7 +47,11 @@ def pseudo(session: Session, run: str | None, min_margin: float, out: Path | Non
         replace_file(out, dumps(found.rows))
     else:
         session.store.replace(session.home.pseudo(plan.run), dumps(found.rows))
-    place = out or session.store.place(session.home.pseudo(plan.run))
-    left = found.questions - found.kept
-    click.echo(f"{found.kept:,} questions in {len(found.rows):,} rows; {left:,} are below the margin of {min_margin:g}")
-    click.echo(f"source: {{path: {place}, labels: pseudo}}")
+    left, rows = found.questions - found.kept, counted(len(found.rows), "row")
+    below = f"{left:,} {'is' if left == 1 else 'are'} below the margin of {min_margin:g}"
+    click.echo(f"{counted(found.kept, 'question')} in {rows}; {below}")
+    place = str(out.absolute()) if out is not None else session.store.place(session.home.pseudo(plan.run))
+    if not Path(place).exists():
+        click.echo(f"{place}; a batch file needs it on this machine: nonet pseudo {plan.run} --out FILE")
+        return
+    click.echo(f"sources:\n  {plan.name}: {{path: {json.dumps(place, ensure_ascii=False)}, labels: pseudo}}")

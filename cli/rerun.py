@@ -38,10 +38,11 @@ def rerun(
     cancelled = session.store.exists(session.home.cancelled(plan.run))
     for unit in again:
         click.echo(f"{unit.name}: {attempts_text(unit.attempts)}, {cause(unit.last)}")
+    told = f"{len(again)} to be tried again" if again else "nothing selected has failed"
+    told += "; it was cancelled and is taken up again" if cancelled else ""
+    click.echo(f"{plan.run}: {told}")
     if not again and not cancelled:
-        click.echo(f"{plan.run}: nothing selected has failed")
         return
-    click.echo(f"{plan.run}: {len(again)} to be tried again{', taken up again' if cancelled else ''}")
     if dry_run:
         click.echo("dry run: nothing was changed")
         return

@@ -107,4 +107,4 @@ def _submission(session: Session, plan: Plan, given: Path | None) -> Path:
         return session.store.fetch(given or session.home.submission(plan.run, plan.submission), afresh=True)
     except FileNotFoundError:
         message = f"{place} does not exist yet; `nonet status {plan.run}` says why"
-        raise RefusedError(message, ExitCode.NOT_FOUND) from None
+        raise RefusedError(message, ExitCode.BLOCKED if given is None else ExitCode.NOT_FOUND) from None

@@ -14,7 +14,7 @@ from config.settings import NoFleetError, Settings
 from nonet.attempt import Attempts
 from nonet.home import Home
 from nonet.logbook import runs_of
-from nonet.plan import Plan, plan_from_json
+from nonet.plan import Plan, ballots_scope, plan_from_json
 from nonet.storage import Storage
 from scheduler.forecast import Forecast, LiveWorker, forecast
 from scheduler.inflight import RedisInFlight, UnknownInFlight
@@ -126,6 +126,16 @@ class Session:
     @cached_property
     def _rates(self) -> RateReader:
         return RateReader(self.storage, self.attempts)
+
+    def refused(self, plan: Plan, error: ValueError) -> RefusedError:
+        """What to raise for ballots that cannot be counted as asked: because some are still to come, or in any case."""
+        committed = {ballots_scope(a.key): self.storage.committed(ballots_scope(a.key)) for a in plan.adapters}
+        answered = all(cell.key in committed[cell.scope] for cell in plan.cells)
+        if answered:
+            return RefusedError(f"{plan.run}: {error}", ExitCode.BAD_INPUT)
+        return RefusedError(
+            f"{plan.run}: {error}; ballots are still to come: nonet status {plan.run}", ExitCode.BLOCKED
+        )
 
     def refusals(self, run: str) -> Mapping[str, str]:
         """Why workers left work of `run` to others lately, by worker; empty where no Redis says."""

@@ -18,6 +18,7 @@ from nonet.base import base_shapes
 from nonet.fingerprint import identify_base
 from nonet.hub import HubError, fetch
 from nonet.plan import BaseModel, Plan
+from nonet.plural import counted
 from nonet.sharing.archive import write_folder, write_tar
 from nonet.sharing.checked import CheckedAdapter, check_adapter, misfit_of
 from nonet.sharing.commit import PREFIX, commit_import
@@ -45,7 +46,7 @@ def export(session: Session, run: str | None, to: Path | None, data: bool, ballo
     plan = session.plan(run)
     path = to or Path(f"{plan.run}.tar")
     count, size = exported(session, plan, path, data=data, ballots=ballots)
-    click.echo(f"{path}: {count} files, {size / 1e6:,.1f} MB")
+    click.echo(f"{path}: {counted(count, 'file')}, {size / 1e6:,.1f} MB")
 
 
 def exported(session: Session, plan: Plan, path: Path, *, data: bool = True, ballots: bool = True) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from nonet.aggregation import Aggregation
 from nonet.base_results import BaseResult
 from nonet.fit import gib
 from nonet.pairs import VOTE, Pair, pair_between
+from nonet.plural import counted
 from nonet.results import Floor, Results
 from nonet.score import Score
 from nonet.statistics import PairedTest
@@ -108,14 +109,18 @@ def vote_lines(result: Aggregation) -> list[str]:
     manifest = result.manifest
     decided = ", ".join(f"{count} by {level}" for level, count in manifest["decided"].items())
     method = result.manifest["vote"]["settings"]["method"]
-    lines = [f"{len(result.voters)} members vote, {method}: {', '.join(member.name for member in result.voters)}"]
-    lines.append(f"{len(result.verdicts):,} questions: {decided}; {manifest['abstentions']} abstentions")
+    names = ", ".join(member.name for member in result.voters)
+    lines = [f"{counted(len(result.voters), 'member')} vote{'s' * (len(result.voters) == 1)}, {method}: {names}"]
+    abstained = counted(manifest["abstentions"], "abstention")
+    lines.append(f"{counted(len(result.verdicts), 'question')}: {decided}; {abstained}")
     if "stopped" in manifest:
         lines.append(stopped_line(manifest["stopped"]))
     missing = manifest["partial"]["missing"]
     if missing:
         some = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
-        lines.append(f"a partial vote: {len(missing)} cells are missing, {some}")
+        lines.append(
+            f"a partial vote: {counted(len(missing), 'cell')} {'is' if len(missing) == 1 else 'are'} missing, {some}"
+        )
     return lines
 
 

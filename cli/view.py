@@ -9,6 +9,7 @@ from itertools import groupby, pairwise
 
 from nonet.attempt import Attempt
 from nonet.plan import QuestionSet, Shard
+from nonet.plural import counted
 from scheduler.state import Phase, RunState, UnitState, UnitStatus
 from tasks.progress import describe
 
@@ -154,10 +155,12 @@ def failures(state: RunState, run: str, most: int = 8) -> Iterator[str]:
         yield f"{unit.name}: {attempts_text(unit.attempts)}, {cause(unit.last)}: {error}"
     if len(state.failed) > most:
         yield f"and {len(state.failed) - most} more: nonet status {run}"
+    if state.failed:
+        yield f"why: nonet logs {run} {state.failed[0].name}; once it is mended: nonet rerun {run} --failed"
 
 
 def attempts_text(count: int) -> str:
-    return "1 attempt" if count == 1 else f"{count} attempts"
+    return counted(count, "attempt")
 
 
 def changes(before: RunState | None, after: RunState) -> Iterator[str]:
@@ -204,4 +207,4 @@ def progress_lines(state: RunState) -> Iterator[str]:
     answering = [unit for unit in state.cells if unit.state is UnitState.RUNNING and unit.progress]
     for shard, group in groupby(answering, key=lambda unit: unit.name.rpartition("/")[2]):
         found = list(group)
-        yield f"{shard}: {len(found)} adapters, {describe(found[0].progress or {})}"
+        yield f"{shard}: {counted(len(found), 'adapter')}, {describe(found[0].progress or {})}"

@@ -15,7 +15,7 @@ from cli.exit_codes import ExitCode
 from cli.options import json_option, run_argument
 from cli.scoring import read_gold, score_file, score_run
 from cli.screen import console
-from cli.session import Session
+from cli.session import LATEST, Session
 from cli.tables import bases_table, results_lines, results_table, score_table, vote_lines
 from nonet.aggregation import Aggregation, aggregate, spec_of
 from nonet.base_results import base_results
@@ -86,7 +86,7 @@ def voted(session: Session, plan: Plan, spec: VoteSpec) -> Aggregation:
     except MissingBallotsError:
         raise
     except ValueError as error:
-        raise RefusedError(f"{plan.run}: {error}", ExitCode.BAD_INPUT) from error
+        raise session.refused(plan, error) from error
 
 
 def spec_with(plan: Plan, select: str | None = None, **changes: Any) -> VoteSpec:
@@ -125,12 +125,11 @@ def _vote_json(result: Aggregation, found: Results, place: str) -> dict[str, Any
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
-@click.argument("gold", metavar="GOLD", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("given", metavar="[RUN] GOLD", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--submission", type=click.Path(path_type=Path, dir_okay=False), help="another submission of RUN's test")
 @json_option
 @click.pass_obj
-def score(session: Session, run: str, gold: Path, submission: Path | None, as_json: bool) -> None:
+def score(session: Session, given: tuple[Path, ...], submission: Path | None, as_json: bool) -> None:
     """Score RUN's submission, and each member's own answers, against GOLD: the test's rows with answers.
 
     RUN may also be the file of a submission, whoever made it. Beside each accuracy stands its 95 % interval, beside
@@ -138,10 +137,16 @@ def score(session: Session, run: str, gold: Path, submission: Path | None, as_js
     that is commonest in GOLD, and chance. --json holds the tests of every two members too. The scores of RUN's own
     submission and its members are kept for log.xlsx and the report.
     """
-    if submission is None and Path(run).is_file():
-        found = score_file(Path(run), gold)
+    if len(given) not in (1, 2) or given[-1].is_dir():
+        raise click.UsageError(
+            "give GOLD, the file of the test's rows with their answers, after the run or alone (the latest run): "
+            f"nonet score {LATEST} gold.jsonl"
+        )
+    run, gold = given[0] if len(given) == 2 else None, given[-1]
+    if submission is None and run is not None and run.is_file():
+        found = score_file(run, gold)
     else:
-        found = score_run(session, session.plan(run), gold, submission)
+        found = score_run(session, session.plan(None if run is None else str(run)), gold, submission)
     if as_json:
         whole = {
             "schema": 1,

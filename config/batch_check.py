@@ -22,6 +22,7 @@ from config.batch_vote import check_vote
 from config.batch_yaml import Document, KeyPath
 from nonet.defect import Defect
 from nonet.mix import Example, Leak, Mix, Source, Tested, Use, content_bytes, draw, leaking_rows, stems_tested
+from nonet.plural import counted
 from nonet.problem import Problem
 from nonet.rows import read_problems
 from nonet.split import split_by_stem
@@ -264,7 +265,7 @@ class Check:
             check_margin(self.document, path, source, problems)
             if type(first) is int and first > len(problems):
                 remedy = f"Write at most {len(problems)}, or leave first out to use all rows."
-                message = f"the source has {len(problems)} rows"
+                message = f"the source has {counted(len(problems), 'row')}"
                 self.document.refuse((*path, "first"), str(first), message, remedy)
         return whole
 

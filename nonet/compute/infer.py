@@ -21,6 +21,7 @@ from nonet.defect import Defect
 from nonet.engines import Adapter, Answered, Ask, Cast, Engine, Reply
 from nonet.engines.transformers import TransformersEngine
 from nonet.option_orders import turned
+from nonet.plural import counted
 from nonet.problem import Problem
 from nonet.rows import read_problems
 
@@ -114,7 +115,7 @@ def _problems(order: InferOrder) -> tuple[Sequence[Problem], Sequence[Problem]]:
     status = path.stat()
     problems, defects = _read(path, (status.st_mtime_ns, status.st_size, status.st_ino))
     if defects:
-        raise BadInputError(f"{order.problems}: {len(defects)} defects, first: {defects[0]}")
+        raise BadInputError(f"{order.problems}: {counted(len(defects), 'defect')}, first: {defects[0]}")
     if not order.start <= order.stop <= len(problems):
         raise BadInputError(
             f"{order.problems}: rows {order.start} to {order.stop} are asked for, the file has {len(problems)}"

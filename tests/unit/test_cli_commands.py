@@ -221,7 +221,7 @@ def test_score_counts_submission_members_and_floors(here: CliHome) -> None:
     here.answer(plan, {"both": "A", "gold": "A", "more": "B"})
     gold = str(here.folder / "gold.jsonl")
     early = here.call("score", plan.run, gold)
-    assert early.exit_code == ExitCode.NOT_FOUND
+    assert early.exit_code == ExitCode.BLOCKED
     voted = json.loads(here.call("vote", "--json").stdout)
     scored = json.loads(here.call("score", plan.run, gold, "--submission", voted["submission"], "--json").stdout)
     assert (scored["submission"]["correct"], scored["submission"]["total"]) == (3, 6)
@@ -297,7 +297,7 @@ def test_a_comparison_takes_no_other_settings(here: CliHome) -> None:
     refused = here.call("vote", "--gold", str(here.folder / "gold.jsonl"))
     assert refused.exit_code == ExitCode.USAGE
     assert "--gold goes with --compare" in refused.stderr
-    assert here.call("vote", "--compare").exit_code == ExitCode.BAD_INPUT, "no ballots yet"
+    assert here.call("vote", "--compare").exit_code == ExitCode.BLOCKED, "no ballots yet"
 
 
 def test_votes_by_other_methods_say_so_in_the_manifest(here: CliHome) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from cli.exit_codes import ExitCode
 from nonet.mix import Mix, Use, draw
@@ -39,7 +40,8 @@ def test_the_test_comes_back_with_the_votes_answers(here: CliHome, voted: Plan) 
     done = here.call("pseudo", voted.run)
     assert done.exit_code == 0
     path = here.home.pseudo(voted.run)
-    assert f"source: {{path: {path}, labels: pseudo}}" in done.stdout
+    entry = done.stdout[done.stdout.index("sources:") :]
+    assert yaml.safe_load(entry) == {"sources": {voted.name: {"path": str(path), "labels": "pseudo"}}}
     test = rows_of(here.folder / "test.jsonl")
     found = rows_of(path)
     assert [r["id"] for r in found] == [r["id"] for r in test]
