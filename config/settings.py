@@ -48,11 +48,11 @@ class Settings(BaseSettings):
     window: int = Field(16, ge=1, description="messages that wait in one queue at most")
     heartbeat_file: Path | None = Field(None, description="file that a worker or scheduler touches while it is well")
     webhook_url: SecretStr | None = Field(None, description="http(s)://… that schedulers tell of each end of a run")
-    metrics_port: int = Field(5556, ge=0, le=65535, description="port of the metrics for Prometheus")
+    metrics_port: int = Field(5556, ge=0, le=65535, description="port of the metrics; 0: any, with `nonet up`")
     metrics_address: str = Field("127.0.0.1", description="where the metrics are served; they ask for no login")
-    flower_port: int = Field(5555, ge=0, le=65535, description="port of Flower on loopback")
+    flower_port: int = Field(5555, ge=0, le=65535, description="port of Flower on loopback; 0: any, with `nonet up`")
     flower_url: str | None = Field(None, description="where browsers reach Flower; default: on this machine")
-    page_port: int = Field(5557, ge=0, le=65535, description="port of the page of `nonet serve`")
+    page_port: int = Field(5557, ge=0, le=65535, description="port of the page of `nonet serve`; 0: any, with `nonet up`")
     page_address: str = Field(
         "127.0.0.1", description="where the page listens; with a login only, unless it is loopback"
     )

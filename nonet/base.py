@@ -19,7 +19,7 @@ from typing import Any
 from nonet.memory import Architecture, architecture
 from nonet.packed_model import packed_model
 from nonet.stack import dtype_argument, is_volta, quantised_model, readable
-from nonet.weights import Quantisation, module_shapes, plain_weights, quantisation, stored_tensors, weight_files
+from nonet.weights import Quantisation, check_whole, module_shapes, plain_weights, quantisation, stored_tensors, weight_files
 
 DTYPES = ("float16", "bfloat16", "float32")
 """Numbers that a base can compute in, by their names in torch."""
@@ -53,6 +53,8 @@ def load_base(path: str, device: str, form: Form | None = None, dtype: str | Non
     damaged or quantised otherwise than by GPTQ or AWQ.
     """
     config = base_config(path)
+    for file in weight_files(Path(path)):
+        check_whole(file)
     chosen = form or _form(path, config, device)
     tokenizer = load_tokenizer(path)
     numbers = dtype or ("float32" if device == "cpu" else "float16")

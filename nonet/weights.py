@@ -61,6 +61,27 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     return files
 
 
+def check_whole(file: Path) -> None:
+    """Raises ValueError, with the remedy, where `file` is not a whole safetensors file: cut short, or something else.
+
+    Source: https://huggingface.co/docs/safetensors/index#format
+    """
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        try:
+            header = json.loads(stream.read(length)) if length <= size - 8 else {}
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+            ends = []
+    if not ends or 8 + length + max(ends) != size:
+        wanted = f" of {8 + length + max(ends):,}" if ends else ""
+        raise ValueError(
+            f"{file}: not a whole safetensors file ({size:,} bytes{wanted}); fetch the base again, or copy the file "
+            "from where it is whole"
+        )
+
+
 def plain_weights(folder: Path, how: Quantisation | None) -> dict[str, Any]:
     """All weights of a base as float32 tensors, by name; packed ones dequantised under `<module>.weight`.
 
@@ -89,6 +110,7 @@ def module_shapes(folder: Path, how: Quantisation | None) -> dict[str, tuple[int
 
     shapes = {}
     for file in weight_files(folder):
+        check_whole(file)
         with safe_open(file, framework="np") as tensors:  # its header only; works without torch
             for name in tensors.keys():  # noqa: SIM118 - not a dict
                 module, _, part = name.rpartition(".")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -33,6 +34,7 @@ def main() -> None:
     channel = take_pipes()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    logging.getLogger("torchao").setLevel(logging.ERROR)  # peft imports it; it warns of kernels for another torch
     warm = Warm()
     while True:
         serve(channel.next_order(), warm, channel)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from nonet.weights import Quantisation, quantisation, weight_files
+from nonet.weights import Quantisation, check_whole, quantisation, weight_files
+from tests.small_batch import ROOT
 
 
 @pytest.mark.parametrize(
@@ -45,3 +46,14 @@ def test_a_missing_file_of_weights_is_named(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "one.safetensors"}}')
     with pytest.raises(FileNotFoundError, match=r"one\.safetensors.*is missing"):
         weight_files(tmp_path)
+
+
+@pytest.mark.parametrize("left", [0, 5, 200, -1])
+def test_a_file_that_was_cut_short_is_named_with_the_remedy(tmp_path: Path, left: int) -> None:
+    whole = (ROOT / "models" / "demo-base" / "model.safetensors").read_bytes()
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(whole)
+    check_whole(file)
+    file.write_bytes(whole[:left])
+    with pytest.raises(ValueError, match=r"model\.safetensors: not a whole safetensors file .*; fetch the base again"):
+        check_whole(file)
