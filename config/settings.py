@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     metrics_address: str = Field("127.0.0.1", description="where the metrics are served; they ask for no login")
     flower_port: int = Field(5555, ge=0, le=65535, description="port of Flower on loopback; 0: any, with `nonet up`")
     flower_url: str | None = Field(None, description="where browsers reach Flower; default: on this machine")
-    page_port: int = Field(5557, ge=0, le=65535, description="port of the page of `nonet serve`; 0: any, with `nonet up`")
+    page_port: int = Field(5557, ge=0, le=65535, description="port of `nonet serve`; 0: any, with `nonet up`")
     page_address: str = Field(
         "127.0.0.1", description="where the page listens; with a login only, unless it is loopback"
     )

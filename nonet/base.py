@@ -19,7 +19,15 @@ from typing import Any
 from nonet.memory import Architecture, architecture
 from nonet.packed_model import packed_model
 from nonet.stack import dtype_argument, is_volta, quantised_model, readable
-from nonet.weights import Quantisation, check_whole, module_shapes, plain_weights, quantisation, stored_tensors, weight_files
+from nonet.weights import (
+    Quantisation,
+    check_whole,
+    module_shapes,
+    plain_weights,
+    quantisation,
+    stored_tensors,
+    weight_files,
+)
 
 DTYPES = ("float16", "bfloat16", "float32")
 """Numbers that a base can compute in, by their names in torch."""
