@@ -191,6 +191,7 @@ def _arms(table: Table, case: Case, arguments: Any, layers: int, cuda: bool) -> 
     if cuda:
         table.arm("O joint, grouped, recomputed", jointly(case, True, True), few, predict=memory(case, True, True))
         table.arm("O joint, exact, recomputed", jointly(case, False, True), few)
+        table.arm("O joint, grouped, cuDNN's attention", lambda: _by_cudnn(jointly(case, True, False)), few)
         table.arm("O joint, grouped, plain linears", jointly(case, True, False, Layers.RESIDENT), few)
     table.arm("U", users(Layers.STOCK, batch, None, cuda), few)
     table.arm("U + answer positions only", single(Layers.STOCK, cuda), few)
@@ -207,6 +208,15 @@ def _arms(table: Table, case: Case, arguments: Any, layers: int, cuda: bool) -> 
             cell = Case(adapters, questions)
             name = f"O joint, grouped, {adapters} adapters, {questions} questions"
             table.arm(name, jointly(cell, True, False), few)
+
+
+def _by_cudnn(measure: Callable[[], Timed]) -> Timed:
+    """With cuDNN's attention where torch would take another: tree masks keep it from its flash kernel."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    order = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    with sdpa_kernel(order, set_priority=True):
+        return measure()
 
 
 def _predicted(ground: Ground, case: Case, grouped: bool, recompute: bool, layers: int) -> float:
