@@ -13,7 +13,7 @@ from pathlib import Path
 
 DEMO = Path(__file__).resolve().parent / "demo"
 OPTIONS = "ABCDE"
-FILES = {"train.csv": ("official.jsonl", 10), "test.csv": ("test.jsonl", 5), "test_answers.csv": ("test_gold.jsonl", 5)}
+FILES = {"train.csv": ("official.jsonl", 6), "test.csv": ("test.jsonl", 5), "test_answers.csv": ("test_gold.jsonl", 5)}
 """File to write, the demo's file that it is taken from, and how many of its problems."""
 
 
