@@ -21,26 +21,28 @@ def lean(model: Any) -> Iterator[Any]:
     """`model` with lean norms and MLPs, and as it was afterwards. What it does not know it leaves alone."""
     changed = []
     for module in model.modules():
-        forward = _forward(module)
+        forward = _forward(model, module)
         if forward is not None:
+            changed.append((module, vars(module).get("forward")))
             module.forward = forward
-            changed.append(module)
     try:
         yield model
     finally:
-        for module in changed:
+        for module, before in changed:
             del module.forward
+            if before is not None:
+                module.forward = before
 
 
-def _forward(module: Any) -> Callable[[Any], Any] | None:
-    """What takes the place of the forward of `module`, None where it stays."""
+def _forward(model: Any, module: Any) -> Callable[[Any], Any] | None:
+    """What takes the place of the forward of `module` in `model`, None where it stays."""
     from torch import nn
 
     if type(module).__name__.endswith("RMSNorm") and hasattr(module, "variance_epsilon"):
         return lambda x: functions().norm(x, module.weight, module.variance_epsilon)
     parts = all(hasattr(module, part) for part in ("gate_proj", "up_proj", "down_proj", "act_fn"))
     if parts and isinstance(module.act_fn, nn.SiLU | _silu()):
-        return lambda x: _mlp(module, x)
+        return lambda x: _mlp(module, x, selective=not getattr(model, "is_gradient_checkpointing", False))
     return None
 
 
@@ -51,13 +53,15 @@ def _silu() -> Any:
     return getattr(activations, "SiLUActivation", type(None))
 
 
-def _mlp(module: Any, x: Any) -> Any:
-    """down(silu(gate(x)) * up(x)), of which only gate and up are kept."""
+def _mlp(module: Any, x: Any, *, selective: bool) -> Any:
+    """down(silu(gate(x)) * up(x)), of which only gate and up are kept: where `selective`, since hooks on what is kept do
+    not nest, and those of a layer that is computed again keep nothing of it.
+    """
     import torch
 
     gate, up = module.gate_proj(x), module.up_proj(x)
     product = functions().gated(gate, up)
-    if not product.requires_grad:
+    if not product.requires_grad or not selective:
         return module.down_proj(product)
     parts = gate.detach(), up.detach()
     place, count = product.data_ptr(), product.numel()

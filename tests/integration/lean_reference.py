@@ -4,12 +4,13 @@
 
 Prints JSON. `torch`: over the base with three adapters whose tokens alternate, plain and packed: differences of the
 outputs and of gradients between the plain way and the one for GPUs (here on a CPU, in float32), bytes kept for the
-backward pass by both, and the gradients of the lean functions beside numerical ones in float64. `triton`: the kernels,
+backward pass by both, tensors of a gate's size that are, without recomputation and with it, and the gradients of the lean functions beside numerical ones in float64. `triton`: the kernels,
 interpreted, beside torch's functions on random numbers. Differences are relative to the largest number there is.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from typing import Any
@@ -69,7 +70,33 @@ def adapted(model: Any) -> dict[str, Any]:
     again = step()
     assert torch.equal(again[0], plain[0]), "the model is as it was"
     apart = [difference(one, other) for one, other in zip(fused[1], plain[1], strict=True)]
-    return {"output": difference(fused[0], plain[0]), "gradient": max(apart), "kept": [plain[2], fused[2]]}
+    with bank.worn(), bank.routed(spans):
+        outliving = [gates_outliving(model, ids, recompute) for recompute in (False, True)]
+    told = {"output": difference(fused[0], plain[0]), "gradient": max(apart), "kept": [plain[2], fused[2]]}
+    return told | {"gates_outliving": outliving}
+
+
+def gates_outliving(model: Any, ids: Any, recompute: bool) -> int:
+    """Tensors of a gate's size that a forward over lean layers leaves for the backward pass."""
+    width = model.config.intermediate_size
+
+    def alive() -> int:
+        found = (each for each in gc.get_objects() if type(each) is torch.Tensor and each.shape[-1:] == (width,))
+        return sum(each.numel() == ids.numel() * width for each in found)
+
+    if recompute:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.train()
+    try:
+        with lean_layers.lean(model):
+            before = alive()
+            logits = model(ids).logits
+            found = alive() - before
+        del logits
+    finally:
+        model.gradient_checkpointing_disable()
+        model.eval()
+    return found
 
 
 def by_triton() -> dict[str, Any]:

@@ -17,6 +17,9 @@ def test_lean_layers_and_fused_products_compute_what_the_plain_ones_do() -> None
         assert found["gradient"] < 1e-4
         plain, lean = found["kept"]
         assert lean < 0.8 * plain, "less is kept for the backward pass"
+        kept, recomputed = found["gates_outliving"]
+        assert kept > 0
+        assert recomputed == 0, "a layer that is computed again keeps nothing but its input"
     assert told["numerical"]
 
 
