@@ -54,8 +54,8 @@ def _silu() -> Any:
 
 
 def _mlp(module: Any, x: Any, *, selective: bool) -> Any:
-    """down(silu(gate(x)) * up(x)), of which only gate and up are kept: where `selective`, since hooks on what is kept do
-    not nest, and those of a layer that is computed again keep nothing of it.
+    """down(silu(gate(x)) * up(x)), of which only gate and up are kept; not `selective`: without hooks of its own, since
+    hooks do not nest, and those of a layer that is computed again keep nothing of it.
     """
     import torch
 

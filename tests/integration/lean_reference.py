@@ -4,8 +4,9 @@
 
 Prints JSON. `torch`: over the base with three adapters whose tokens alternate, plain and packed: differences of the
 outputs and of gradients between the plain way and the one for GPUs (here on a CPU, in float32), bytes kept for the
-backward pass by both, tensors of a gate's size that are, without recomputation and with it, and the gradients of the lean functions beside numerical ones in float64. `triton`: the kernels,
-interpreted, beside torch's functions on random numbers. Differences are relative to the largest number there is.
+backward pass by both, tensors of a gate's size that are kept without recomputation and with it, and the gradients of
+the lean functions beside numerical ones in float64. `triton`: the kernels, interpreted, beside torch's functions on
+random numbers. Differences are relative to the largest number there is.
 """
 
 from __future__ import annotations
