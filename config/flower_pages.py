@@ -51,7 +51,7 @@ _TASK = """\
 {% if nonet_place(task.kwargs) %}
 <script>
 $('.detail-actions').prepend($('<a>').attr('href', {% raw json_encode(nonet_place(task.kwargs)) %})
-  .attr('id', 'nonet-work').text('Attempts and logs on Nonet\'s page'));
+  .attr('id', 'nonet-work').text('Attempts and logs in Nonet'));
 </script>
 {% end %}
 {% if task.state in ("PENDING", "RECEIVED", "STARTED", "PROGRESS") %}
@@ -61,8 +61,6 @@ $('.detail-actions').prepend($('<a>').attr('href', {% raw json_encode(nonet_plac
 """
 
 PAGES = {"tasks.html": _TASKS, "task.html": _TASK}
-
-
 _NAVBAR = "navbar.html"
 _MENU = '<ul class="app-nav navbar-nav">'
 _ENTRY = '<li class="nav-item"><a class="nav-link" href="{{ nonet_page }}/">Nonet</a></li>'
