@@ -26,9 +26,9 @@ class LoginPage(Page):
             self.set_header("Retry-After", str(round(wait) + 1))
             self._form(f"Too many wrong passwords; try again in {wait:.0f} s.")
             return
+        desk.throttle.guess(address)  # before the check, so that many at once are as many
         user, password = self.get_body_argument("user", ""), self.get_body_argument("password", "", strip=False)
         if not await desk.in_thread(desk.keeper.knows, user, password):
-            desk.throttle.wrong(address)
             await asyncio.sleep(PAUSE_SECONDS)
             self.set_status(403)
             self._form("That is not a user with this password.")

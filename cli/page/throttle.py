@@ -13,7 +13,7 @@ _ADDRESSES = 10_000
 
 
 class Throttle:
-    """Counts wrong passwords by address; `clock` gives seconds that never go back."""
+    """Counts guesses at passwords by address; `clock` gives seconds that never go back."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -24,8 +24,8 @@ class Throttle:
         wrong = self._recent(address)
         return 0.0 if len(wrong) < GUESSES else WINDOW_SECONDS - (self._clock() - wrong[0])
 
-    def wrong(self, address: str) -> None:
-        """`address` gave a wrong password."""
+    def guess(self, address: str) -> None:
+        """`address` gives a password, a wrong one until `right` is told."""
         if len(self._wrong) >= _ADDRESSES:
             self._wrong.pop(next(iter(self._wrong)))
         self._wrong.setdefault(address, deque(maxlen=GUESSES)).append(self._clock())

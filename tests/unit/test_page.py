@@ -11,6 +11,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,6 +22,7 @@ from pydantic import SecretStr
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
+from cli.exit_codes import ExitCode
 from cli.page import login, readings
 from cli.page.desk import POLICY
 from cli.page.login import here
@@ -282,6 +284,18 @@ def test_guessing_ends_on_the_page(home: CliHome, plan: Plan) -> None:
             assert visitor.log_in("ann", "guess")[0] == 403
         assert visitor.log_in()[0] == 429, "even with the right password"
         assert int(visitor.headers["Retry-After"]) <= WINDOW_SECONDS + 1
+
+
+def test_many_guesses_at_once_are_as_many(home: CliHome, plan: Plan) -> None:
+    with served(home, LOGIN) as base, ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: Visitor(base).log_in("ann", "guess")[0], range(24)))
+    assert (answers.count(403), answers.count(429)) == (GUESSES, 24 - GUESSES)
+
+
+def test_it_does_not_start_open_to_all(home: CliHome) -> None:
+    refused = home.call("serve", "--address", "0.0.0.0")
+    assert refused.exit_code == ExitCode.USAGE
+    assert "NONET_FLOWER_AUTH=user:password" in refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def test_guessing_is_slowed() -> None:
     throttle = Throttle(lambda: now[0])
     for _ in range(GUESSES):
         assert throttle.wait("a") == 0
-        throttle.wrong("a")
+        throttle.guess("a")
     assert throttle.wait("a") == WINDOW_SECONDS
     assert throttle.wait("b") == 0
     now[0] = WINDOW_SECONDS
