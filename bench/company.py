@@ -25,13 +25,11 @@ from nonet.joint import JointWatch, train_jointly
 from nonet.recipe import Recipe
 from nonet.training import Course
 
-STEPS = 4
-"""Of which the first is left out of the time."""
 MIB = 2**20
 
 
-def measure(shape: str, adapters: int, tokens: int) -> tuple[float, float]:
-    """(MiB at the peak, seconds a question and adapter) of steps of one question."""
+def measure(shape: str, adapters: int, tokens: int, steps: int) -> tuple[float, float]:
+    """(MiB at the peak, seconds a question and adapter) of so many steps of one question; the first is not timed."""
     import torch
     import transformers
 
@@ -48,7 +46,7 @@ def measure(shape: str, adapters: int, tokens: int) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         courses = [
             Course(
-                Case(1, 1).lessons(STEPS, config["vocab_size"], seed),
+                Case(1, 1).lessons(steps, config["vocab_size"], seed),
                 Recipe(epochs=1, seed=seed, checkpoint_every=10**9),
                 Path(folder, str(seed)),
                 str(seed),
@@ -57,7 +55,7 @@ def measure(shape: str, adapters: int, tokens: int) -> tuple[float, float]:
         ]
         watch = JointWatch(told, nothing, nothing, nothing, nothing, lambda: False)
         train_jointly(model, courses, watch, budget=tokens)
-    seconds = (times[-1] - times[adapters - 1]) / (STEPS - 1) / adapters
+    seconds = (times[-1] - times[adapters - 1]) / (steps - 1) / adapters
     return peak_memory() / MIB, seconds
 
 
@@ -66,14 +64,16 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, default="40m")
     parser.add_argument("--adapters", type=int, nargs="+", default=[1, 12])
     parser.add_argument("--tokens", type=int, default=2048, help="through the base at once")
+    parser.add_argument("--steps", type=int, default=4, help="of each adapter, at least 2")
     parser.add_argument("--here", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.here is not None:
-        print(*measure(arguments.shape, arguments.here, arguments.tokens))
+        print(*measure(arguments.shape, arguments.here, arguments.tokens, arguments.steps))
         return
     peaks = []
     for adapters in arguments.adapters:
-        own = ["--shape", arguments.shape, "--tokens", str(arguments.tokens), "--here", str(adapters)]
+        own = ["--shape", arguments.shape, "--tokens", str(arguments.tokens)]
+        own += ["--steps", str(arguments.steps), "--here", str(adapters)]
         done = subprocess.run(
             [sys.executable, "-m", "bench.company", *own], check=True, stdout=subprocess.PIPE, text=True
         )
