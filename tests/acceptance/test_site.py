@@ -116,7 +116,6 @@ def test_a_broken_link_fails_the_build(tmp_path: Path) -> None:
             shutil.copytree(found, root / "docs")
         else:
             (root / found.name).symlink_to(found)
-    assert build(tmp_path / "site", root).returncode == 0
     page = "# Broken\n\n[a](nowhere.md) [b](../config/nowhere.py) [c](bases.md#nowhere)\n"
     (root / "docs" / "broken.md").write_text(page, encoding="utf-8")
     done = build(tmp_path / "site", root)
