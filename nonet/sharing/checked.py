@@ -79,7 +79,7 @@ def check_adapter(found: FoundAdapter) -> CheckedAdapter:
     problem = _config_problem(config)
     if problem is not None:
         raise NotAnAdapterError(f"{found.place}: {CONFIG}: {problem}")
-    weights = found.files[WEIGHTS]()
+    weights = found.read(WEIGHTS)
     shapes, sha256 = _shapes(found.place, weights), digest(weights)
     effective = effective_config(config)
     return CheckedAdapter(

@@ -22,12 +22,10 @@ from nonet.rows import dumps
 from nonet.run_score import manifest_of, remembered_score
 from nonet.sharing.card import card
 from nonet.sharing.checked import stem_mark
-from nonet.sharing.found import TOLD
+from nonet.sharing.found import SUMS, TOLD
 from nonet.sharing.public import public_facts, public_json, public_plan, public_text
 from nonet.storage import Commit, Storage
 
-SUMS = "SHA256SUMS"
-"""The checksums of all other files, as `sha256sum -c` reads them."""
 LOSSES = "losses.json"
 
 

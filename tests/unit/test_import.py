@@ -35,7 +35,7 @@ def submit(here: CliHome) -> Plan:
 def test_an_imported_adapter_is_a_member_like_any_other(there: CliHome) -> None:
     planned = there.call("plan", str(there.batch), "--no-tokens")
     assert "imported: theirs" in planned.stdout
-    assert "0 of 1 adapters" in planned.stdout
+    assert "to train   0 of 1 adapter, 0 steps" in planned.stdout
     assert not there.home.root.exists(), "a plan writes nothing"
     plan = submit(there)
     (adapter,) = plan.adapters
@@ -296,6 +296,26 @@ def test_archives_that_are_no_packs_are_refused(
     assert refused.exit_code == ExitCode.BAD_INPUT
     assert said in refused.stderr
     assert not there.home.root.exists()
+
+
+def test_a_pack_that_is_damaged_is_refused_by_its_checksums(there: CliHome, pack: Path, tmp_path: Path) -> None:
+    """Numbers that are still finite: nothing else could tell."""
+    folder = unpacked(pack, tmp_path / "unpacked")
+    weights_file = folder / "adapters" / "gold" / "adapter_model.safetensors"
+    data = bytearray(weights_file.read_bytes())
+    data[-3] ^= 1
+    weights_file.write_bytes(data)
+    whole = bytearray(pack.read_bytes())
+    at = whole.index(
+        unpacked(pack, tmp_path / "sound").joinpath("adapters/gold/adapter_model.safetensors").read_bytes()
+    )
+    whole[at + len(data) - 3] ^= 1
+    (tmp_path / "damaged.tar").write_bytes(whole)
+    for path in (folder, tmp_path / "damaged.tar"):
+        refused = there.call("import", str(path))
+        assert refused.exit_code == ExitCode.BAD_INPUT
+        assert "adapters/gold: adapter_model.safetensors is not what SHA256SUMS says" in refused.stderr
+    assert not there.home.root.exists(), "nothing of it is taken"
 
 
 def test_what_is_larger_than_an_adapter_is_not_read(
