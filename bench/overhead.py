@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import statistics
 import subprocess
@@ -58,10 +59,13 @@ vote: {{method: majority, select: all}}
 
 @dataclass(frozen=True)
 class Turn:
-    """Seconds that the same shards took the engine alone and the fleet."""
+    """Seconds that the same shards took the engine alone and the fleet; of the fleet's, `idle` ones in which its
+    compute process had no order: whatever else keeps the machine busy slows both sides, but not these.
+    """
 
     engine: float
     fleet: float
+    idle: float
     shards: int
 
     @property
@@ -99,8 +103,8 @@ class Bench:
         wake(self.client)
         return found.plan, begun
 
-    def fleet(self, turn: int) -> tuple[Plan, float]:
-        """Seconds from the submit to the last commit of ballots; raises TimeoutError."""
+    def fleet(self, turn: int) -> tuple[Plan, float, float]:
+        """Seconds from the submit to the last commit of ballots, and without an order; raises TimeoutError."""
         plan, begun = self.submitted(turn)
         end = time.monotonic() + 3600
         while not all(self.storage.has(cell.scope, cell.key) for cell in plan.cells):
@@ -108,8 +112,12 @@ class Bench:
                 raise TimeoutError(f"{plan.run} is not answered after an hour")
             time.sleep(0.25)
         time.sleep(1.0)  # the vote, and the outcome of the last attempt
-        ended = [a.ended or 0.0 for cell in plan.cells for a in self.attempts.history(cell.key)]
-        return plan, max(ended) - begun
+        attempts = [attempt for cell in plan.cells for attempt in self.attempts.history(cell.key)]
+        whole = max(attempt.ended or 0.0 for attempt in attempts) - begun
+        said = "".join((self.storage.home.root / log).read_text("utf-8") for log in {a.log for a in attempts})
+        told = [float(seconds) for seconds in re.findall(r'done: \{"seconds": ([0-9.]+)', said)]
+        assert len(told) == len(plan.shards), said
+        return plan, whole, whole - sum(told)
 
     def engine(self, plan: Plan) -> float:
         """Seconds of the same orders in the compute process of this bench, one after the other."""
@@ -138,10 +146,10 @@ class Bench:
     def turns(self, count: int) -> Iterator[Turn]:
         """The first turn trains the adapters and warms both sides; it is not told."""
         for turn in range(count + 1):
-            plan, fleet = self.fleet(turn)
+            plan, fleet, idle = self.fleet(turn)
             engine = self.engine(plan)
             if turn:
-                yield Turn(engine, fleet, len(plan.shards))
+                yield Turn(engine, fleet, idle, len(plan.shards))
 
     def close(self) -> None:
         self.supervisor.close()
@@ -183,16 +191,21 @@ def fleet(settings: Settings, logs: Path) -> Iterator[None]:
 
 
 def table(turns: Sequence[Turn]) -> Iterator[str]:
-    """The median ratio first, then every turn."""
-    engine, whole = (statistics.median(times) for times in zip(*((t.engine, t.fleet) for t in turns), strict=True))
-    shards = turns[0].shards
-    yield "| | fleet / engine | engine alone, s | fleet, s | s a shard | ms more a shard |"
-    yield "| --- | --- | --- | --- | --- | --- |"
-    rows = [("median", statistics.median(t.ratio for t in turns), engine, whole)]
-    rows += [(f"turn {at}", turn.ratio, turn.engine, turn.fleet) for at, turn in enumerate(turns, 1)]
-    for name, ratio, alone, fleet in rows:
-        more = 1000 * (fleet - alone) / shards
-        yield f"| {name} | {ratio:.3f} | {alone:.2f} | {fleet:.2f} | {alone / shards:.2f} | {more:.0f} |"
+    """Medians first, then every turn."""
+    yield "| | fleet / engine | engine alone, s | fleet, s | s a shard | no order, ms a shard | of the fleet's time |"
+    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    engine, fleet, idle = (statistics.median(times) for times in zip(*map(_times, turns), strict=True))
+    yield _row("median", statistics.median(t.ratio for t in turns), Turn(engine, fleet, idle, turns[0].shards))
+    yield from (_row(f"turn {at}", turn.ratio, turn) for at, turn in enumerate(turns, 1))
+
+
+def _times(turn: Turn) -> tuple[float, float, float]:
+    return turn.engine, turn.fleet, turn.idle
+
+
+def _row(name: str, ratio: float, turn: Turn) -> str:
+    figures = f"{turn.engine:.2f} | {turn.fleet:.2f} | {turn.engine / turn.shards:.2f}"
+    return f"| {name} | {ratio:.3f} | {figures} | {1000 * turn.idle / turn.shards:.0f} | {turn.idle / turn.fleet:.1%} |"
 
 
 def main() -> int:
@@ -214,7 +227,7 @@ def main() -> int:
                 turns = []
                 for turn in bench.turns(asked.turns):
                     turns.append(turn)
-                    print(f"turn {len(turns)}: {turn.ratio:.3f}", file=sys.stderr, flush=True)
+                    print(f"turn {len(turns)}: {turn}", file=sys.stderr, flush=True)
             finally:
                 bench.close()
     print("\n".join(table(turns)))
