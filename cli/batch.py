@@ -23,7 +23,7 @@ from cli.session import Session, waiting_note
 from config.batch import Base, Batch, load_batch
 from nonet.fingerprint import identify_base
 from nonet.hub import cached
-from nonet.plan import PEFT, Plan
+from nonet.plan import PEFT, Plan, PlannedBase
 from nonet.plural import counted
 from nonet.problem import Problem
 from nonet.sharing.commit import find_import
@@ -224,7 +224,20 @@ def _totals(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: Asked) -> 
             f"prompts    {found.prompts:,} for each adapter{over}, {found.tokens:,} tokens; "
             f"{counted(found.cut, 'stem')} cut at {base.recipe['max_length']}, the longest prompt has {found.longest}"
         )
+        if base.inference["answer"] == "text":
+            lines.append(_replies(base, found.prompts))
+    if plan.stop_when_decided:
+        lines.append("stops      when decided: of the test's prompts some are not asked (docs/inference.md)")
     return lines
+
+
+def _replies(base: PlannedBase, prompts: int) -> str:
+    """How much one adapter writes at most."""
+    samples, most = base.inference.get("samples", 1), base.inference["max_tokens"]
+    budget = base.inference.get("token_budget")
+    each = samples * most if budget is None else min(samples * most, budget)
+    over = f" over {base.name}" if base.name else ""
+    return f"replies    {samples * prompts:,} for each adapter{over}, {each * prompts:,} tokens at most"
 
 
 def _plan_json(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: Asked) -> dict[str, Any]:

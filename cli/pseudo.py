@@ -19,6 +19,11 @@ from nonet.plural import counted
 from nonet.pseudo import pseudo_labels
 from nonet.rows import dumps
 
+LEAST = (
+    "the run stopped when decided, so its margins are the least that they could have come to: submit the batch again "
+    "with stop_when_decided: false for the real ones (adapters and validation are reused)"
+)
+
 
 @click.command()
 @run_argument
@@ -42,7 +47,8 @@ def pseudo(session: Session, run: str | None, min_margin: float, out: Path | Non
     result = voted(session, plan, spec_of(plan))
     found = pseudo_labels(problems_of(session.storage, plan, QuestionSet.TEST), result, plan.run, min_margin)
     if not found.rows:
-        raise RefusedError(f"no question of {plan.run} was decided by {min_margin} or more", ExitCode.BAD_INPUT)
+        least = f"; {LEAST}" if plan.stop_when_decided else ""
+        raise RefusedError(f"no question of {plan.run} was decided by {min_margin} or more{least}", ExitCode.BAD_INPUT)
     if out is not None:
         replace_file(out, dumps(found.rows))
     else:
@@ -50,6 +56,8 @@ def pseudo(session: Session, run: str | None, min_margin: float, out: Path | Non
     left, rows = found.questions - found.kept, counted(len(found.rows), "row")
     below = f"{left:,} {'is' if left == 1 else 'are'} below the margin of {min_margin:g}"
     click.echo(f"{counted(found.kept, 'question')} in {rows}; {below}")
+    if plan.stop_when_decided:
+        click.echo(LEAST)
     place = str(out.absolute()) if out is not None else session.store.place(session.home.pseudo(plan.run))
     if not Path(place).exists():
         click.echo(f"{place}; a batch file needs it on this machine: nonet pseudo {plan.run} --out FILE")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from nonet.aggregation import aggregate, collect, problems_of, spec_of
-from nonet.ballot import Ballots
+from nonet.ballot import Ballot, Ballots
 from nonet.pairs import compared
 from nonet.plan import Plan, PlannedAdapter, QuestionSet
 from nonet.plan_changes import Change, matched, plan_changes, reasons
@@ -216,7 +216,7 @@ def _changed(
     ballots = {}
     for member, cast in one.ballots.items():
         again = other.ballots.get(member, {})
-        if name in cast and name in again and cast[name].letter != again[name].letter:
+        if _asked(name, cast, again) and cast[name].letter != again[name].letter:
             ballots[member] = (cast[name].letter, again[name].letter)
     return ChangedVerdict(name, here, there, causes, ballots, gold)
 
@@ -230,10 +230,15 @@ def _agreement(
 ) -> Agreement:
     here, there = pair
     casts = one.ballots.get(here.name, {}), other.ballots.get(here.name, {})
-    both = [name for name in shared if all(name in cast for cast in casts)]
+    both = [name for name in shared if _asked(name, *casts)]
     changed = sum(casts[0][name].letter != casts[1][name].letter for name in both)
     part = 1 - changed / len(both) if both else 1.0
     return Agreement(here.name, there.name, part, changed, why)
+
+
+def _asked(name: str, *casts: Mapping[str, Ballot]) -> bool:
+    """Whether each of `casts` has a ballot on a question, and not for want of being asked."""
+    return all(name in cast and cast[name].asked for cast in casts)
 
 
 def _scores(one: _Side, other: _Side, gold: Mapping[str, str]) -> Scores:

@@ -39,7 +39,7 @@ def read_adapter(folder: str, shapes: Shapes) -> AdapterFiles:
         raise DamagedAdapterError(f"{folder}: {type(error).__name__}: {error}; train the adapter again") from None
     problem = _problem(config, weights, shapes)
     if problem is not None:
-        raise DamagedAdapterError(f"{folder}: {problem}; it is damaged or of another base: train it again")
+        raise DamagedAdapterError(f"{folder}: {problem}; it is damaged, untrained or of another base: train it again")
     return AdapterFiles(config, weights)
 
 
@@ -64,6 +64,8 @@ def _problem(config: Any, weights: Mapping[str, Any], shapes: Shapes) -> str | N
             return f"{name} has the shape {tuple(weights[name].shape)}, the base needs {shape}"
         if not weights[name].isfinite().all():
             return f"{name} holds values that are not finite"
+    if not any(weights[name].any() for name in expected if name.endswith(".lora_B.weight")):
+        return "every lora_B is zero, as before the first step of a training, so the adapter changes nothing"
     return None
 
 

@@ -123,7 +123,23 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     path.write_text(json.dumps(config))
 
 
-DAMAGES = (missing_file, truncated, empty_config, other_rank, fewer_targets, another_kind, not_finite)
+def silence(folder: Path, value: float = 1e-9) -> None:
+    """Make all of an adapter's lora_B so small that it changes nothing: what an engine that ignores it would answer."""
+    weights = folder / "adapter_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    (length,) = struct.unpack("<Q", content[:8])
+    for name, tensor in json.loads(content[8 : 8 + length]).items():
+        if name.endswith("lora_B.weight"):
+            start, stop = (8 + length + offset for offset in tensor["data_offsets"])
+            content[start:stop] = struct.pack("<f", value) * ((stop - start) // 4)
+    weights.write_bytes(content)
+
+
+def untrained(folder: Path) -> None:
+    silence(folder, 0.0)
+
+
+DAMAGES = (missing_file, truncated, empty_config, other_rank, fewer_targets, another_kind, not_finite, untrained)
 
 
 def group_with_damage(folder: Path, trained: Trained) -> dict[str, Path]:
@@ -142,6 +158,7 @@ def check_only_damaged_fail(rig: ComputeRig, order: dict[str, Any]) -> None:
     assert sorted(failed) == sorted(["nowhere", *(damage.__name__ for damage in DAMAGES)])
     assert {event["error_class"] for event in failed.values()} == {"bad_input"}
     assert "not finite" in failed["not_finite"]["error"]
+    assert "every lora_B is zero" in failed["untrained"]["error"]
     assert "has the shape" in failed["other_rank"]["error"]
     cast = ballots(events)
     assert list(cast) == ["b", "d"]
@@ -154,18 +171,6 @@ def check_only_damaged_fail(rig: ComputeRig, order: dict[str, Any]) -> None:
 
 def test_damaged_adapters_fail_alone(rig: ComputeRig, tmp_path: Path, trained: Trained) -> None:
     check_only_damaged_fail(rig, infer_order(group_with_damage(tmp_path, trained), trained.rows, ROWS))
-
-
-def silence(folder: Path) -> None:
-    """Make all of an adapter's lora_B zero, so that it changes nothing: what an engine that ignores it would answer."""
-    weights = folder / "adapter_model.safetensors"
-    content = bytearray(weights.read_bytes())
-    (length,) = struct.unpack("<Q", content[:8])
-    for name, tensor in json.loads(content[8 : 8 + length]).items():
-        if name.endswith("lora_B.weight"):
-            start, stop = (8 + length + offset for offset in tensor["data_offsets"])
-            content[start:stop] = bytes(stop - start)
-    weights.write_bytes(content)
 
 
 def check_canaries(rig: ComputeRig, trained: Trained, folder: Path, order: Callable[..., dict[str, Any]]) -> None:

@@ -43,6 +43,10 @@ def test_same_submission_with_fewer_ballots(rig: Rig, tmp_path: Path) -> None:
     assert soft.returncode == ExitCode.BLOCKED
     assert "stop_when_decided: false" in soft.stderr
 
+    few = rig.nonet("pseudo", stopped.run, "--min-margin", "0.9", check=False)
+    assert few.returncode == ExitCode.BAD_INPUT
+    assert "margins are the least that they could have come to" in few.stderr
+
     gold = tmp_path / "gold.jsonl"
     gold.write_bytes(b"".join((DEMO / "test_gold.jsonl").read_bytes().splitlines(keepends=True)[:10]))
     scores = [json.loads(rig.nonet("score", plan.run, str(gold), "--json").stdout) for plan in (full, stopped)]

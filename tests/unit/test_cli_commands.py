@@ -333,6 +333,15 @@ def test_plan_states_what_option_orders_cost(here: CliHome) -> None:
     assert whole["answering"]["prompts"] == 2 * (6 + 4)
 
 
+def test_plan_states_what_texts_may_cost(here: CliHome) -> None:
+    text = "shard_size: 2, answer: text, max_tokens: 50, samples: 3, token_budget: 120, stop_when_decided: true"
+    here.batch.write_text(here.batch.read_text().replace("shard_size: 2", text))
+    planned = here.call("plan", str(here.batch))
+    assert planned.exit_code == 0, planned.stderr
+    assert f"replies    {3 * (6 + 4)} for each adapter, {120 * (6 + 4):,} tokens at most" in planned.stdout
+    assert "stops      when decided" in planned.stdout
+
+
 def test_option_orders_give_cells_other_keys_and_one_order_those_of_before(here: CliHome) -> None:
     plan = here.submit()
     (base,) = plan.bases
