@@ -23,6 +23,6 @@ def check_trainer(document: Document, path: KeyPath, folder: Path) -> None:
         kind = base_config(str(folder)).get("model_type")
     except (OSError, ValueError):
         return
-    if kind not in KINDS:
+    if kind is not None and kind not in KINDS:
         message = f"joint training is for {', '.join(sorted(KINDS))}, and {folder} is {kind!r}"
         document.refuse((*place, "trainer"), repr(JOINT), message, "Write trainer: peft.")
