@@ -14,7 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CHINESE = {"README.zh-CN.md": "README.md", "docs/zh-CN/tutorial.md": "docs/tutorial.md"}
+CHINESE = {
+    "README.zh-CN.md": "README.md",
+    "docs/zh-CN/tutorial.md": "docs/tutorial.md",
+    "docs/zh-CN/own-data.md": "docs/how-to/own-data.md",
+}
 """Pages in Chinese, and the page in English whose commands they show: these are run once."""
 LAST = "docs/tutorial.md"
 """The page that submits a batch of its own: the others speak of the demo as the latest run."""

@@ -90,12 +90,12 @@ def test_settings_that_a_page_names_exist(page: str) -> None:
 
 @pytest.mark.parametrize(("chinese", "english"), CHINESE.items())
 def test_a_page_in_chinese_shows_commands_of_the_english_one_in_its_order(chinese: str, english: str) -> None:
-    """So each of them is run; the tutorial shows all, the README some."""
+    """So each of them is run; the README shows some, the others all."""
     shown, run = ([command.text for command in run_commands(page)] for page in (chinese, english))
     rest = iter(run)
     assert all(command in rest for command in shown), f"{chinese} shows what {english} does not, or elsewhere"
-    assert len(shown) >= 10
-    if chinese.endswith("tutorial.md"):
+    assert len(shown) >= 4
+    if chinese.startswith("docs/"):
         assert shown == run
     assert [c.words for c in read_commands(chinese)] == [c.words for c in read_commands(english)]
 
