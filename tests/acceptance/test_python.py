@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,11 +28,11 @@ def test_every_method_is_shown() -> None:
     assert [name for name in methods if name not in shown] == []
 
 
-def test_the_session_runs(demo: Demo) -> None:
+def test_the_session_runs(demo: Demo, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", "\n".join(blocks())],
         cwd=ROOT,
-        env=os.environ | {"NONET_HOME": str(demo.home)},
+        env=os.environ | {"NONET_HOME": str(demo.home), "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=300,
