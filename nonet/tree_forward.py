@@ -32,6 +32,19 @@ class Inputs:
     rows: Any
     columns: Any
 
+    def repeated(self, times: int) -> Inputs:
+        """The same pack so many times, one below the other, its places too."""
+        import torch
+
+        below = torch.arange(times, device=self.rows.device)[:, None] * len(self.ids)
+        return Inputs(
+            self.ids.repeat(times, 1),
+            self.positions.repeat(times, 1),
+            self.mask.repeat(times, 1, 1, 1),
+            (self.rows + below).flatten(),
+            self.columns.repeat(times),
+        )
+
 
 def sees_trees(model: Any, longest: int) -> bool:
     """Whether `model` answers trees as it answers their prompts, of at most `longest` tokens, one by one: not where

@@ -14,6 +14,25 @@ Shapes = Mapping[str, tuple[int, int]]
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 
+_PLAIN = {
+    "auto_mapping",
+    "base_model_name_or_path",
+    "bias",
+    "inference_mode",
+    "init_lora_weights",
+    "lora_alpha",
+    "lora_dropout",
+    "megatron_core",
+    "peft_type",
+    "peft_version",
+    "qalora_group_size",
+    "r",
+    "revision",
+    "target_modules",
+    "task_type",
+}
+"""What may be set in the configuration of an adapter that is A, B and one scale, by peft's names."""
+
 
 class DamagedAdapterError(ValueError):
     """An adapter's files are missing, cannot be read, or are not those of a LoRA adapter."""
@@ -21,10 +40,23 @@ class DamagedAdapterError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class AdapterFiles:
-    """The content of an adapter: peft's `config` and the `weights` by name, on the CPU."""
+    """The content of an adapter's `folder`: peft's `config` and the `weights` by name, on the CPU."""
 
+    folder: str
     config: Mapping[str, Any]
     weights: Mapping[str, Any]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the adapter is A, B and one scale, as all that Nonet trains are."""
+        beyond = any(value for name, value in self.config.items() if name not in _PLAIN)
+        told = self.config.get("bias", "none"), self.config.get("init_lora_weights", True)
+        return not beyond and told in (("none", True), ("none", False))
+
+    @property
+    def scale(self) -> float:
+        """What B A is multiplied by in a plain adapter."""
+        return float(self.config["lora_alpha"] / self.config["r"])
 
 
 def read_adapter(folder: str, shapes: Shapes) -> AdapterFiles:
@@ -40,7 +72,7 @@ def read_adapter(folder: str, shapes: Shapes) -> AdapterFiles:
     problem = _problem(config, weights, shapes)
     if problem is not None:
         raise DamagedAdapterError(f"{folder}: {problem}; it is damaged, untrained or of another base: train it again")
-    return AdapterFiles(config, weights)
+    return AdapterFiles(folder, config, weights)
 
 
 def _problem(config: Any, weights: Mapping[str, Any], shapes: Shapes) -> str | None:

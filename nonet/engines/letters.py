@@ -1,21 +1,24 @@
 """Letters by tree scoring: of each problem the stem once, its questions as branches, several problems in one forward.
 
-Knows asks, packs and a budget of tokens. Knows nothing of adapters: the model that it is given wears one, or none.
+Knows asks, packs, a budget of tokens and whose tokens are whose in a bank of adapters. Loads no adapter: the model that
+it is given wears them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import groupby
 from typing import Any
 
 from nonet.ballot import Ballot
 from nonet.engines import Ask
 from nonet.engines.ballots import letter_ballot
+from nonet.lora import LoraBank, Span
 from nonet.out_of_memory import is_out_of_memory
 from nonet.training import hidden_states, vocabulary_logits
 from nonet.tree import Pack, Tree, packs, tree_of
-from nonet.tree_forward import answer_states, inputs_of, sees_trees
+from nonet.tree_forward import Inputs, answer_states, inputs_of, sees_trees
 
 CPU_TOKENS = 2048
 """Tokens of a forward on a CPU: from some hundred on a core computes as fast as it can, and what a forward holds of
@@ -33,7 +36,7 @@ _Laid = tuple[Pack, list[_Piece], list[int]]
 
 
 class LetterScoring:
-    """The asks of one order, laid out once and answered by one adapter after another."""
+    """The asks of one order, laid out once and answered by one adapter, or by several at once, after another."""
 
     def __init__(self, asks: Sequence[Ask], device: str) -> None:
         self._asks = asks
@@ -41,33 +44,52 @@ class LetterScoring:
         problems = groupby(range(len(asks)), key=lambda at: asks[at].question_id.rpartition("#")[0])
         groups = [tuple(numbers) for _, numbers in problems]
         trees = [(tree_of([asks[at].ids for at in numbers]), numbers) for numbers in groups]
-        self._laid = _laid_out(trees, CPU_TOKENS if device == "cpu" else GPU_TOKENS)
+        self._budget = CPU_TOKENS if device == "cpu" else GPU_TOKENS
+        self._laid = _laid_out(trees, self._budget)
+        self.tokens = sum(tree.tokens for tree, _ in trees)
+
+    @property
+    def together(self) -> int:
+        """How many adapters' asks one forward holds, all of them: 1 where those of one adapter fill it."""
+        return max(1, self._budget // max(1, self.tokens))
 
     def ballots(self, model: Any, answered: Callable[[int], None]) -> tuple[Ballot, ...]:
         """The ballots of the adapter that `model` wears, in the order of the asks; `answered` hears how many prompts
         of this adapter are done, and may raise. Raises EngineError.
         """
+        return self._scored(model, _Alone(), answered)[0]
+
+    def ballots_of_all(
+        self, model: Any, bank: LoraBank, slots: int, answered: Callable[[int], None]
+    ) -> list[tuple[Ballot, ...]]:
+        """The same of each adapter in the first `slots` slots of the bank that `model` wears, all in the same forwards;
+        `answered` hears of the prompts of all.
+        """
+        return self._scored(model, _Banked(bank, slots), answered)
+
+    def _scored(self, model: Any, worn: _Alone | _Banked, answered: Callable[[int], None]) -> list[tuple[Ballot, ...]]:
         import torch
 
-        found: dict[int, Ballot] = {}
+        found: list[dict[int, Ballot]] = [{} for _ in range(worn.adapters)]
         longest = max((len(ask.ids) for ask in self._asks), default=0)
-        scored = self._in_packs(model) if sees_trees(model, longest) else self._alone(model)
+        scored = self._in_packs(model, worn) if sees_trees(model, longest) else self._one_by_one(model, worn)
         with torch.inference_mode():
             for numbers, hidden in scored:
-                logits = vocabulary_logits(model, hidden).float()
-                for at, row in zip(numbers, logits, strict=True):
-                    ask = self._asks[at]
-                    found[at] = letter_ballot(ask, row[list(ask.letter_ids)].log_softmax(0).tolist())
-                answered(len(found))
-        return tuple(found[at] for at in range(len(self._asks)))
+                logits = vocabulary_logits(model, hidden).float().view(worn.adapters, len(numbers), -1)
+                for own, rows in zip(found, logits, strict=True):
+                    for at, row in zip(numbers, rows, strict=True):
+                        ask = self._asks[at]
+                        own[at] = letter_ballot(ask, row[list(ask.letter_ids)].log_softmax(0).tolist())
+                answered(sum(map(len, found)))
+        return [tuple(own[at] for at in range(len(self._asks))) for own in found]
 
-    def _in_packs(self, model: Any) -> Iterator[tuple[Sequence[int], Any]]:
-        """Numbers of asks and their hidden states [asks, hidden], pack by pack."""
+    def _in_packs(self, model: Any, worn: _Alone | _Banked) -> Iterator[tuple[Sequence[int], Any]]:
+        """Numbers of asks and their hidden states [adapters * asks, hidden], pack by pack."""
         at = 0
         while at < len(self._laid):
             pack, _, numbers = self._laid[at]
             try:
-                hidden = answer_states(model, inputs_of(pack, self._device, model.dtype), leave_behind=True)
+                hidden = worn.states(model, inputs_of(pack, self._device, model.dtype))
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or len(numbers) == 1:
                     raise
@@ -88,13 +110,43 @@ class LetterScoring:
         rest = [piece for _, pieces, _ in self._laid[at:] for piece in pieces]
         self._laid[at:] = _laid_out(rest, max(1, len(pack.ids) * pack.width // 2))
 
-    def _alone(self, model: Any) -> Iterator[tuple[Sequence[int], Any]]:
+    def _one_by_one(self, model: Any, worn: _Alone | _Banked) -> Iterator[tuple[Sequence[int], Any]]:
         """The same, prompt by prompt, for a base whose attention knows no trees."""
         import torch
 
         for at, ask in enumerate(self._asks):
-            ids = torch.tensor([ask.ids], device=self._device)
-            yield [at], hidden_states(model, ids)[:, -1]
+            ids = torch.tensor([ask.ids], device=self._device).repeat(worn.adapters, 1)
+            with worn.routed(len(ask.ids)):
+                hidden = hidden_states(model, ids)[:, -1]
+            yield [at], hidden
+
+
+class _Alone:
+    """The one adapter that a model wears."""
+
+    adapters = 1
+
+    def states(self, model: Any, inputs: Inputs) -> Any:
+        return answer_states(model, inputs, leave_behind=True)
+
+    def routed(self, _tokens: int) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+class _Banked:
+    """The adapters in the first slots of a bank: the rows of an input are those of one adapter after another's."""
+
+    def __init__(self, bank: LoraBank, adapters: int) -> None:
+        self.adapters = adapters
+        self._bank = bank
+
+    def states(self, model: Any, inputs: Inputs) -> Any:
+        with self.routed(inputs.ids.numel()):
+            return answer_states(model, inputs.repeated(self.adapters))
+
+    def routed(self, tokens: int) -> AbstractContextManager[None]:
+        """For inputs of so many tokens of each adapter."""
+        return self._bank.routed([Span(slot, slot * tokens, (slot + 1) * tokens) for slot in range(self.adapters)])
 
 
 def _laid_out(pieces: Sequence[_Piece], budget: int) -> list[_Laid]:

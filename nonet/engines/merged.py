@@ -8,23 +8,19 @@ In 16 bits the sum would round the adapter away, and packed weights have no W: t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from nonet.engines.adapter_files import AdapterFiles
 
-_OFF = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "fan_in_fan_out", "lora_bias", "modules_to_save")
-"""What makes an adapter more than A, B and alpha, by peft's names."""
 
-
-def can_merge(model: Any, config: Mapping[str, Any]) -> bool:
-    """Whether `merged` can wear the adapter of that configuration (nonet.engines.adapter_files)."""
+def can_merge(model: Any, targets: Collection[str]) -> bool:
+    """Whether all `targets` of `model` are plain float32 numbers."""
     import torch
     from torch import nn
 
-    targets = set(config["target_modules"])
-    return not any(config.get(name) for name in _OFF) and all(
+    return all(
         type(module) is nn.Linear and module.weight.dtype == torch.float32
         for name, module in model.named_modules()
         if name.rpartition(".")[2] in targets
@@ -34,7 +30,6 @@ def can_merge(model: Any, config: Mapping[str, Any]) -> bool:
 @contextmanager
 def merged(model: Any, files: AdapterFiles) -> Iterator[Any]:
     """`model` wearing the adapter of `files`, for inference, and as it was afterwards."""
-    scale = files.config["lora_alpha"] / files.config["r"]
     modules = {
         name.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
         for name in files.weights
@@ -45,7 +40,7 @@ def merged(model: Any, files: AdapterFiles) -> Iterator[Any]:
         for name in sorted(modules):
             module = model.get_submodule(name)
             a, b = (files.weights[f"base_model.model.{name}.lora_{which}.weight"].to(module.weight) for which in "AB")
-            module.forward = _forward(module, a, b, scale)
+            module.forward = _forward(module, a, b, files.scale)
             worn.append(module)
         yield model
     finally:

@@ -1,6 +1,7 @@
 """The engine `transformers`: all adapters over one loaded base, letters by tree scoring, texts by batched decoding.
 
-Knows peft's wrapping and unwrapping. The base is the caller's and is given back as it was.
+Knows peft's wrapping and unwrapping; `nonet.engines.letter_casts` knows how letters go without it. The base is the
+caller's and is given back as it was.
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ from typing import Any
 
 from nonet.base import Base, base_shapes
 from nonet.engines import Adapter, Answered, Ask, Cast, Reply
-from nonet.engines.adapter_files import DamagedAdapterError, read_adapter
-from nonet.engines.letters import LetterScoring
-from nonet.engines.merged import can_merge, merged
+from nonet.engines.adapter_files import AdapterFiles, DamagedAdapterError, read_adapter
+from nonet.engines.letter_casts import LetterCasts
 from nonet.engines.sampling import TextSampling
 from nonet.stack import read_lora_config, unwrap
 
@@ -29,7 +29,10 @@ class TransformersEngine:
         self, adapters: Sequence[Adapter], asks: Sequence[Ask], reply: Reply, answered: Answered
     ) -> Iterator[Cast]:
         """One adapter after the other, so that the memory of one is enough; see nonet.engines.Engine."""
-        letters = LetterScoring(asks, self._base.device) if reply.answer == "letter" else None
+        if reply.answer == "letter":
+            letters = LetterCasts(self._base.model, self._shapes, self._base.device, self._worn, asks)
+            yield from letters.casts(adapters, answered)
+            return
         texts = TextSampling(asks, reply, self._base.tokenizer, self._base.device)
         written = 0
         for number, adapter in enumerate(adapters):
@@ -41,8 +44,8 @@ class TransformersEngine:
                 answered(before + done, written)
 
             try:
-                with self._worn(adapter, letters=letters is not None) as model:
-                    ballots = letters.ballots(model, own) if letters else texts.ballots(model, adapter.name, own)
+                with self._worn(read_adapter(adapter.path, self._shapes)) as model:
+                    ballots = texts.ballots(model, adapter.name, own)
             except DamagedAdapterError as error:
                 yield Cast(adapter.name, (), str(error))
             else:
@@ -52,19 +55,14 @@ class TransformersEngine:
         """Nothing to give back: the base is the caller's."""
 
     @contextmanager
-    def _worn(self, adapter: Adapter, *, letters: bool) -> Iterator[Any]:
-        """The base wearing `adapter`, and without it again afterwards; raises DamagedAdapterError."""
+    def _worn(self, files: AdapterFiles) -> Iterator[Any]:
+        """The base wearing an adapter, and without it again afterwards; raises DamagedAdapterError."""
         import peft
 
-        files = read_adapter(adapter.path, self._shapes)
         try:
             config = read_lora_config(files.config)
         except ValueError as error:
-            raise DamagedAdapterError(f"{adapter.path}: {error}") from None
-        if letters and can_merge(self._base.model, files.config):
-            with merged(self._base.model, files) as model:
-                yield model
-            return
+            raise DamagedAdapterError(f"{files.folder}: {error}") from None
         wrapped = peft.PeftModel(self._base.model, config, adapter_name="default")
         try:
             peft.set_peft_model_state_dict(wrapped, dict(files.weights))

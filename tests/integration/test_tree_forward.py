@@ -38,13 +38,17 @@ def test_the_same_in_the_stack_of_a_v100() -> None:
 
 
 def test_the_engine_answers_a_gptq_base_as_prompts_one_by_one(tmp_path: Path) -> None:
-    """Two adapters; packs; packs halved as memory runs out, down to a prompt; a base whose attention sees no trees."""
+    """Two adapters; packs; packs halved as memory runs out, down to a prompt; a base whose attention sees no trees; and
+    a packed base, under both adapters at once and under one after the other.
+    """
     found = run_in_stack("cpu", "tree_engine.py", BASE, tmp_path)
     asks = found["asks"]
     assert found["adapters_apart"] > 0.1
-    for how in ("packed", "short", "alone"):
+    for how in ("packed", "short", "alone", "banked", "split"):
         assert found[how] < 1e-5, how
-    for told in (found["told"], found["short_told"], found["alone_told"]):
+    assert found["banked_told"] == [2 * asks], "both adapters in one forward"
+    assert found["split_told"][-1] == 3 * asks, "an adapter that is not there counts as done"
+    for told in (found["told"], found["short_told"], found["alone_told"], found["split_told"]):
         assert told == sorted(set(told)), "progress only goes forward"
         assert told[-1] == 2 * asks
     assert len(found["told"]) < len(found["short_told"]) < len(found["alone_told"]) == 2 * asks

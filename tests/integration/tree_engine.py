@@ -93,10 +93,10 @@ def short_of_memory(most: int) -> Callable[..., Any]:
 def compared(path: str, folder: str) -> dict[str, Any]:
     import torch
 
-    from nonet.base import load_base
+    from nonet.base import Form, load_base
 
     torch.set_num_threads(1)
-    base = load_base(path, "cpu")
+    base = load_base(path, "cpu", Form.RESIDENT)
     folders = [Path(folder) / str(seed) for seed in (1, 2)]
     for seed, place in enumerate(folders):
         random_adapter(base, place, seed)
@@ -117,6 +117,14 @@ def compared(path: str, folder: str) -> dict[str, Any]:
     with mock.patch("nonet.engines.letters.sees_trees", return_value=False):
         rows, told = answered(base, folders, asks)
     found |= {"alone": apart(expected, rows), "alone_told": told}
+    # a packed base, whose adapters are worn in a bank: both in one forward, then one after the other
+    base = load_base(path, "cpu", Form.PACKED)
+    expected = [alone(base, place, asks) for place in folders]
+    rows, told = answered(base, folders, asks)
+    found |= {"banked": apart(expected, rows), "banked_told": told}
+    with mock.patch("nonet.engines.letters.CPU_TOKENS", found["longest"] + 40):
+        rows, told = answered(base, [folders[0], Path(folder) / "missing", folders[1]], asks)
+    found |= {"split": apart(expected, [cast for cast in rows if cast]), "split_told": told}
     return found
 
 
