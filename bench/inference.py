@@ -7,8 +7,10 @@ R   the same loop over Nonet's resident base: what is left of a ratio to R does 
 U   vLLM, one engine per adapter: one of these processes is timed in a round, and counted once for each member
 O1  Nonet's engine `vllm`: one engine, all members
 O2  Nonet's engine `transformers`: tree scoring
+O3  O1 that stops when decided; what members say is drawn (`bench.inference_arms.Decided`)
 
-Ratios are of medians over the rounds. `--save FILE` keeps every timing and adds up rounds of several calls.
+On a CPU seconds are the processor's, of one process with one thread: the machine may be shared. Ratios are of medians
+over the rounds. `--save FILE` keeps every timing and adds up rounds of several calls.
 """
 
 from __future__ import annotations
@@ -31,9 +33,16 @@ from typing import Any
 
 from bench.ensemble_runs import ROOT
 
-VLLM = ("U", "O1")
-ARMS = ("N", "R", "U", "O1", "O2")
-RATIOS = (("N", "O2", ""), ("R", "O2", ""), ("N", "O1", ""), ("U", "O1", "with starts"), ("U", "O1", ""))
+VLLM = ("U", "O1", "O3")
+ARMS = ("N", "R", "U", "O1", "O2", "O3")
+RATIOS = (
+    ("N", "O2", ""),
+    ("R", "O2", ""),
+    ("N", "O1", ""),
+    ("U", "O1", "with starts"),
+    ("U", "O1", ""),
+    ("O1", "O3", ""),
+)
 """(slower, faster, whether starts are counted), as the table has them."""
 BARS = {("N", "O2", "", 9, 4): 4.0, ("U", "O1", "with starts", 9, 4): 2.0}
 """Of a CPU, at so many members and questions a stem."""
@@ -84,7 +93,8 @@ class Arm:
             text=True,
         )
         self.ready = self.hear()
-        self.start = time.perf_counter() - begun
+        told_start = self.ready.get("start")
+        self.start = time.perf_counter() - begun if told_start is None else told_start
 
     def ask(self, **order: Any) -> dict[str, Any]:
         assert self._child.stdin is not None
@@ -134,12 +144,12 @@ def one_round(told: argparse.Namespace, number: int, kept: dict[str, Arm], folde
 def _timed(told: argparse.Namespace, number: int, name: str, arm: Arm, questions: int) -> Iterator[Timing]:
     most = max(told.members)
     problems = told.plain_problems if name in ("N", "R") else told.problems
-    orders = {"O1": list(told.members), "U": [1]}.get(name, [most])
+    orders = {"O1": list(told.members), "O3": list(told.members), "U": [1]}.get(name, [most])
     for members in orders:
         seed = f"{number} {questions} {members}" if name in VLLM else f"{number} {questions}"
         found = arm.ask(seed=seed, questions=questions, problems=problems, members=members)
         seconds = {int(done): value for done, value in found["seconds"].items()}
-        for counted in [members] if name == "O1" else told.members:
+        for counted in [members] if name in ("O1", "O3") else told.members:
             own = seconds[1] * counted if name == "U" else seconds[counted]
             flop = found["flop"] * counted
             yield Timing(

@@ -11,14 +11,17 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from bench.matrix_peak import matrix_peak
 from nonet.base import base_architecture
 from nonet.compute.peak import peak_memory, reset_peak
-from nonet.engines import Adapter, Ask, Engine, Reply
+from nonet.compute.waves import until_decided
+from nonet.decided import Polls
+from nonet.engines import Adapter, Ask, Cast, Engine, Reply
 from nonet.engines.adapter_files import CONFIG, WEIGHTS
 from nonet.tree import tree_of
 
@@ -28,6 +31,8 @@ LETTERS, LETTER_IDS = "ABCD", (32, 33, 34, 35)
 VOCABULARY = 1000
 """Tokens that prompts are drawn from; every base has as many."""
 BASE = "base"
+AGREEMENT = 0.85
+"""How often a member of O3 says the right letter."""
 Clock = Callable[[int], None]
 """Told each time that a member is through: how many are."""
 
@@ -140,16 +145,50 @@ class OwnEngine:
 
     def run(self, adapters: Sequence[Adapter], asks: Sequence[Ask], clock: Clock) -> None:
         self._cached = 0
-        casts = self._engine.answer(adapters, asks, Reply("letter", 1), lambda done: None)
+        casts = self._engine.answer(adapters, asks, Reply("letter", 1), lambda *_: None)
         for number, cast in enumerate(casts, start=1):
             if cast.failure is not None:
                 raise RuntimeError(cast.failure)
-            self._cached += cast.cached or 0
+            self._cached += cast.cached
             clock(number)
         self._cached //= len(adapters)
 
     def tokens(self, asks: Sequence[Ask]) -> float:
         return self._tokens(asks) - self._cached
+
+
+class Decided(OwnEngine):
+    """O1 that stops when decided, by Nonet's own waves (`nonet.compute.waves`). Random weights agree on nothing, so
+    what a member says is drawn: the right letter with probability `agreement`, else any other.
+    """
+
+    def __init__(self, engine: Engine, agreement: float) -> None:
+        super().__init__(engine, lambda asks: sum(len(ask.ids) for ask in asks))
+        self._agreement = agreement
+        self._computed = 0.0
+
+    def run(self, adapters: Sequence[Adapter], asks: Sequence[Ask], clock: Clock) -> None:
+        random, self._computed = Random(asks[0].ids[0]), 0.0
+        right = {ask.question_id: random.choice(ask.letters) for ask in asks}
+
+        def said(question: str) -> str:
+            others = [letter for letter in LETTERS if letter != right[question]]
+            return right[question] if random.random() < self._agreement else random.choice(others)
+
+        def one_pass(chosen: Sequence[Adapter], asked: Sequence[Ask]) -> Iterator[Cast]:
+            for cast in self._engine.answer(chosen, asked, Reply("letter", 1), lambda *_: None):
+                if cast.failure is not None:
+                    raise RuntimeError(cast.failure)
+                self._computed += self._tokens(asked) - cast.cached
+                yield replace(cast, ballots=tuple(replace(b, letter=said(b.question_id)) for b in cast.ballots))
+
+        polls = Polls({ask.question_id: ask.letters for ask in asks}, [(adapter.name, 1.0) for adapter in adapters])
+        for number, _ in enumerate(until_decided(one_pass, adapters, asks, polls, lambda _: None), start=1):
+            clock(number)
+        self._computed /= len(adapters)
+
+    def tokens(self, asks: Sequence[Ask]) -> float:
+        return self._computed
 
 
 def loaded(arm: str, folder: Path, device: str, members: int, threads: int, sizes: Sizes) -> PlainLoop | OwnEngine:
@@ -165,6 +204,8 @@ def loaded(arm: str, folder: Path, device: str, members: int, threads: int, size
 
     slots = 1 if arm == "U" else members
     engine = vllm.VllmEngine(base, device, vllm.Sizes(sizes.stem + sizes.question + 1, slots, RANK), threads)
+    if arm == "O3":
+        return Decided(engine, AGREEMENT)
     return OwnEngine(engine, lambda asks: sum(len(ask.ids) for ask in asks))
 
 
@@ -179,27 +220,11 @@ def _tree_tokens(asks: Sequence[Ask], base: str) -> float:
     return tokens - (tokens - len(asks)) * mlp
 
 
-def matrix_peak(device: str) -> float:
-    """FLOP/s of the best of several large products, in the type that the arms compute in."""
-    import torch
-
-    side, numbers = (1024, torch.float32) if device == "cpu" else (8192, torch.float16)
-    a, b = (torch.randn(side, side, device=device, dtype=numbers) for _ in range(2))
-    best = float("inf")
-    for _ in range(8):
-        _settle(device)
-        begun = time.perf_counter()
-        a @ b
-        _settle(device)
-        best = min(best, time.perf_counter() - begun)
-    return 2 * side**3 / best
-
-
-def _settle(device: str) -> None:
-    import torch
-
-    if device != "cpu":
-        torch.cuda.synchronize()
+def seconds_of(device: str) -> float:
+    """A clock: on a CPU the processor's time of this process, of all its threads, since its own machine may be shared;
+    on a GPU the time of day.
+    """
+    return time.process_time() if device == "cpu" else time.perf_counter()
 
 
 def orders() -> Iterator[dict[str, Any]]:
@@ -219,24 +244,26 @@ def serve(arm: str, folder: Path, device: str, members: int, threads: int, sizes
     work = loaded(arm, folder, device, members, threads, sizes)
     shapes = base_architecture(str(folder / BASE))
     weights = shapes.layers * shapes.layer_weights
-    tell({"ready": True})
+    tell({"start": seconds_of(device) if device == "cpu" else None})
     work.run(adapters_in(folder, 1), drawn_asks("warm", 1, 1, sizes), lambda done: None)
     for order in orders():
         reset_peak()
-        peak = matrix_peak(device)
+        peak = matrix_peak(device, torch.float32 if device == "cpu" else torch.float16)
         asks = drawn_asks(f"{order['seed']}", order["problems"], order["questions"], sizes)
-        seconds = timed(work, adapters_in(folder, order["members"]), asks)
+        seconds = timed(work, adapters_in(folder, order["members"]), asks, device)
         flop = 2 * weights * work.tokens(asks)
         tell({"seconds": seconds, "prompts": len(asks), "flop": flop, "peak": peak, "memory": peak_memory()})
 
 
-def timed(work: PlainLoop | OwnEngine, adapters: Sequence[Adapter], asks: Sequence[Ask]) -> dict[int, float]:
+def timed(
+    work: PlainLoop | OwnEngine, adapters: Sequence[Adapter], asks: Sequence[Ask], device: str
+) -> dict[int, float]:
     """Seconds until so many members were through."""
     seconds: dict[int, float] = {}
-    begun = time.perf_counter()
+    begun = seconds_of(device)
 
     def clock(done: int) -> None:
-        seconds[done] = time.perf_counter() - begun
+        seconds[done] = seconds_of(device) - begun
 
     work.run(adapters, asks, clock)
     return seconds

@@ -34,5 +34,5 @@ def test_an_arm_is_told_in_milliseconds_a_prompt_of_a_member() -> None:
 
 def test_all_arms_and_sizes_of_the_issue_unless_told_otherwise() -> None:
     told = arguments([])
-    assert (told.arms, told.members, told.questions) == (["N", "R", "U", "O1", "O2"], [1, 3, 9], [1, 2, 4, 6])
+    assert (told.arms, told.members, told.questions) == (["N", "R", "U", "O1", "O2", "O3"], [1, 3, 9], [1, 2, 4, 6])
     assert told.rounds >= 5
