@@ -47,9 +47,8 @@ def test_the_engine_answers_a_gptq_base_as_prompts_one_by_one(tmp_path: Path) ->
     for how in ("packed", "short", "alone", "banked", "split"):
         assert found[how] < 1e-5, how
     assert found["banked_told"] == [2 * asks], "both adapters in one forward"
-    assert found["split_told"][-1] == 3 * asks, "an adapter that is not there counts as done"
-    for told in (found["told"], found["short_told"], found["alone_told"], found["split_told"]):
-        assert told == sorted(set(told)), "progress only goes forward"
-        assert told[-1] == 2 * asks
+    for how, adapters in (("told", 2), ("short_told", 2), ("alone_told", 2), ("split_told", 3)):
+        assert found[how] == sorted(set(found[how])), "progress only goes forward"
+        assert found[how][-1] == adapters * asks
     assert len(found["told"]) < len(found["short_told"]) < len(found["alone_told"]) == 2 * asks
     assert "can't allocate memory" in found["refused"], "a single prompt that finds no memory is an error"
