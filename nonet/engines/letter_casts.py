@@ -8,7 +8,7 @@ a few prompts of each of nine adapters unpack the weights once, not nine times. 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from nonet.ballot import Ballot
@@ -16,7 +16,9 @@ from nonet.engines import Adapter, Ask, Cast
 from nonet.engines.adapter_files import AdapterFiles, DamagedAdapterError, Shapes, read_adapter
 from nonet.engines.letters import LetterScoring
 from nonet.engines.merged import can_merge, merged
+from nonet.lean_layers import lean
 from nonet.lora import LoraBank, LoraShape
+from nonet.stack import is_volta
 
 Wear = Callable[[AdapterFiles], AbstractContextManager[Any]]
 """The base wearing an adapter by peft; raises DamagedAdapterError."""
@@ -71,7 +73,8 @@ class LetterCasts:
         bank = LoraBank(self._model, LoraShape(max(config["r"] for config in configs), 0.0, tuple(targets)), len(group))
         for slot, (_, files) in enumerate(group):
             bank.fill(slot, files.weights, scale=files.scale)
-        with bank.worn():
+        lean_on_gpu = nullcontext() if bank.device.type == "cpu" or is_volta() else lean(self._model)
+        with bank.worn(), lean_on_gpu:
             found = self._scoring.ballots_of_all(self._model, bank, len(group), answered)
         for (adapter, _), ballots in zip(group, found, strict=True):
             yield Cast(adapter.name, ballots)
