@@ -14,6 +14,7 @@ from nonet.plan import BaseModel, PlannedBase, Stacks
 from nonet.recipe import TARGETS
 
 QWEN_32B: dict[str, Any] = {  # Qwen/Qwen2.5-32B-Instruct-GPTQ-Int4, config.json
+    "model_type": "qwen2",
     "hidden_size": 5120,
     "num_hidden_layers": 64,
     "num_attention_heads": 40,
