@@ -110,7 +110,11 @@ class CliHome:
 
     def call(self, *arguments: str) -> Result:
         """Run `nonet --home … arguments`; `exit_code` and `stderr` are as `cli.main.main` would have them."""
-        whole = ["--home", str(self.folder / "home"), *arguments]
+        return self.called(str(self.folder / "home"), *arguments)
+
+    def called(self, home: str, *arguments: str) -> Result:
+        """`call` on the home at this address."""
+        whole = ["--home", home, *arguments]
         result = CliRunner().invoke(nonet_command, whole, standalone_mode=False)
         error = result.exception
         if error is None:
@@ -148,7 +152,7 @@ class CliHome:
                 self.cast(plan, cell, letters[cell.adapter.name])
 
     def cast(self, plan: Plan, cell: Cell, letter: str) -> None:
-        problems, _ = read_problems(self.home.input(plan.inputs[cell.shard.set]), labelled=False)
+        problems, _ = read_problems(self.storage.input_path(plan.inputs[cell.shard.set]), labelled=False)
         questions = [q for p in problems[cell.shard.start : cell.shard.stop] for q in p.questions]
         ballots = [Ballot(q.id, letter, ()).to_json() for q in questions]
         self.storage.publish(cell.scope, cell.key, 1, body={"ballots": ballots, "shard": cell.shard.name})

@@ -107,6 +107,8 @@ def _cast_on(asked: Sequence[Question], commit: Commit) -> tuple[str, tuple[Ball
         return str(error), ()
     ids = [ballot.question_id for ballot in cast]
     wanted = [question.id for question in asked]
+    if ids == wanted:
+        return _misfit(asked, cast), cast
     twice = [name for name, count in Counter(ids).items() if count > 1]
     for what, names in (
         ("answered twice", twice),
@@ -115,9 +117,12 @@ def _cast_on(asked: Sequence[Question], commit: Commit) -> tuple[str, tuple[Ball
     ):
         if names:
             return f"{len(names)} {what}: {', '.join(names[:3])}", cast
-    if ids != wanted:
-        return "its ballots are not in the order of the rows", cast
+    return "its ballots are not in the order of the rows", cast
+
+
+def _misfit(asked: Sequence[Question], cast: Sequence[Ballot]) -> str:
+    """Which ballot does not fit its question, "" where all do."""
     for ballot, question in zip(cast, asked, strict=True):
         if (ballot.letter or "A") not in question.letters or len(ballot.logprobs) not in (0, len(question.letters)):
-            return f"the ballot on {question.id} does not fit its {len(question.letters)} options", cast
-    return "", cast
+            return f"the ballot on {question.id} does not fit its {len(question.letters)} options"
+    return ""
