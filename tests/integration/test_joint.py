@@ -76,7 +76,7 @@ def told(events: Sequence[Event], kind: str) -> dict[str, Event]:
 @pytest.mark.parametrize("stack", ["cpu", pytest.param("volta-cpu", marks=pytest.mark.stacks)])
 def test_every_adapter_is_the_one_of_a_training_by_itself(tmp_path: Path, stack: str) -> None:
     measured = run_in_stack(stack, "joint_reference.py", tmp_path)
-    assert len(measured["alike"]) == 4
+    assert len(measured["alike"]) == 3
     for name, apart in measured["alike"].items():
         assert apart["gradient"] < 1e-9, (name, apart)
         assert apart["loss"] < 1e-9, (name, apart)
@@ -98,24 +98,25 @@ def test_each_is_told_of_by_itself_as_soon_as_it_is_done(jointly: Jointly) -> No
     assert {name: state["step"] for name, state in progress[-1]["adapters"].items()} == STEPS
 
 
-@pytest.mark.parametrize("name", ["a", "c"])
-def test_in_float32_it_is_pefts_within_rounding(rig: ComputeRig, jointly: Jointly, tmp_path: Path, name: str) -> None:
-    result(rig.order(train_order(tmp_path, jointly.examples[name], **RECIPE)))
+def test_in_float32_it_is_pefts_within_rounding(rig: ComputeRig, jointly: Jointly, tmp_path: Path) -> None:
+    result(rig.order(train_order(tmp_path, jointly.examples["a"], **RECIPE)))
     own = files(tmp_path / "out")
-    mine = jointly.files[name]
+    mine = jointly.files["a"]
     assert mine.keys() == own.keys()
     assert mine["adapter_config.json"] == own["adapter_config.json"]
     pairs = zip(json.loads(mine["losses.json"]), json.loads(own["losses.json"]), strict=True)
     for (step, loss, rate), (other_step, other_loss, other_rate) in pairs:
         assert (step, rate) == (other_step, other_rate)
         assert loss == pytest.approx(other_loss, rel=1e-4, abs=1e-5), step
-    apart = run_in_stack("cpu", "adapters_apart.py", tmp_path / "out", jointly.folder / name)
+    apart = run_in_stack("cpu", "adapters_apart.py", tmp_path / "out", jointly.folder / "a")
     assert apart["matrices"] == 2 * 7 * 8
     assert apart["median"] < 1e-4, apart
     assert apart["relative"] < 1e-3, f"{apart}: AdamW makes whole steps of gradients that are nothing but rounding"
 
 
-def test_drained_killed_and_resumed_in_other_company_to_the_same_bytes(jointly: Jointly, tmp_path: Path) -> None:
+def test_drained_killed_and_resumed_in_other_company_to_the_same_bytes(
+    rig: ComputeRig, jointly: Jointly, tmp_path: Path
+) -> None:
     with compute(tmp_path) as first:
         first.send(order(tmp_path, jointly.examples, "abc"))
         first.until(lambda event: event["event"] == "checkpoint")
@@ -124,8 +125,7 @@ def test_drained_killed_and_resumed_in_other_company_to_the_same_bytes(jointly: 
         first.send(order(tmp_path, jointly.examples, "abc"))
         first.until(lambda event: event["event"] == "trained" and event["adapter"] == "c")
         first.until(lambda event: event["event"] == "checkpoint" and event["adapter"] == "b")
-    with compute(tmp_path) as second:
-        pair = second.order(order(tmp_path, jointly.examples, "ba"))
+    pair = rig.order(order(tmp_path, jointly.examples, "ba"))
     for name, event in told(pair, "trained").items():
         assert event["result"]["resumed_from"] == told(pair, "resumed")[name]["step"] >= 6
     assert told(pair, "trained").keys() == {"a", "b"}
