@@ -179,7 +179,9 @@ def training_memory(base: Architecture, work: Work, device: str, dtype: str | No
 
 
 def answering_memory(base: Architecture, work: Work, engine: str, device: str, dtype: str | None = None) -> Footprint:
-    """Memory of answering with the engine `transformers` or `vllm` on `device`."""
+    """Memory of answering with the engine `transformers` or `vllm` on `device`; of `transformers` the least, one prompt
+    and one adapter at once, to which it goes down where memory runs out.
+    """
     numbers = BYTES[dtype or ("float32" if device == "cpu" else "float16")]
     cache = 2 * base.layers * base.kv_heads * base.head_dim * work.tokens * numbers
     widest = base.hidden * 4 + base.intermediate * 3

@@ -18,6 +18,7 @@ from nonet.engines.letters import LetterScoring
 from nonet.engines.merged import can_merge, merged
 from nonet.lean_layers import lean
 from nonet.lora import LoraBank, LoraShape
+from nonet.out_of_memory import is_out_of_memory
 from nonet.stack import is_volta
 
 Wear = Callable[[AdapterFiles], AbstractContextManager[Any]]
@@ -36,10 +37,12 @@ class LetterCasts:
 
     def casts(self, adapters: Sequence[Adapter], answered: Callable[[int], None]) -> Iterator[Cast]:
         """See nonet.engines.Engine.answer."""
-        done = 0
+        done, told = 0, 0
 
         def own(more: int) -> None:
-            answered(done + more)
+            nonlocal told
+            told = max(told, done + more)  # what is done again for lack of memory is not told twice
+            answered(told)
 
         waiting: list[tuple[Adapter, AdapterFiles]] = []
         for adapter in adapters:
@@ -68,13 +71,27 @@ class LetterCasts:
     def _together(
         self, group: Sequence[tuple[Adapter, AdapterFiles]], answered: Callable[[int], None]
     ) -> Iterator[Cast]:
-        configs = [files.config for _, files in group]
-        targets = sorted({target for config in configs for target in config["target_modules"]})
-        bank = LoraBank(self._model, LoraShape(max(config["r"] for config in configs), 0.0, tuple(targets)), len(group))
-        for slot, (_, files) in enumerate(group):
+        try:
+            found = self._banked([files for _, files in group], answered)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or len(group) == 1:
+                raise
+            found = []
+        if not found:  # memory holds so few adapters with a prompt of each: half as many then
+            half = len(group) // 2
+            yield from self._together(group[:half], answered)
+            yield from self._together(group[half:], lambda more: answered(half * len(self._asks) + more))
+            return
+        for (adapter, _), ballots in zip(group, found, strict=True):
+            yield Cast(adapter.name, ballots)
+
+    def _banked(self, group: Sequence[AdapterFiles], answered: Callable[[int], None]) -> list[tuple[Ballot, ...]]:
+        """The ballots of each adapter, all in the same forwards."""
+        targets = sorted({target for files in group for target in files.config["target_modules"]})
+        shape = LoraShape(max(files.config["r"] for files in group), 0.0, tuple(targets))
+        bank = LoraBank(self._model, shape, len(group))
+        for slot, files in enumerate(group):
             bank.fill(slot, files.weights, scale=files.scale)
         lean_on_gpu = nullcontext() if bank.device.type == "cpu" or is_volta() else lean(self._model)
         with bank.worn(), lean_on_gpu:
-            found = self._scoring.ballots_of_all(self._model, bank, len(group), answered)
-        for (adapter, _), ballots in zip(group, found, strict=True):
-            yield Cast(adapter.name, ballots)
+            return self._scoring.ballots_of_all(self._model, bank, len(group), answered)

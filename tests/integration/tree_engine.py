@@ -123,6 +123,9 @@ def compared(path: str, folder: str) -> dict[str, Any]:
     expected = [alone(base, place, asks) for place in folders]
     rows, told = answered(base, folders, asks)
     found |= {"banked": apart(expected, rows), "banked_told": told}
+    with mock.patch("nonet.engines.letters.answer_states", short_of_memory(found["longest"] + 40)):
+        rows, told = answered(base, folders, asks)
+    found |= {"banked_short": apart(expected, rows), "banked_short_told": told}
     with mock.patch("nonet.engines.letters.CPU_TOKENS", found["longest"] + 40):
         rows, told = answered(base, [folders[0], Path(folder) / "missing", folders[1]], asks)
     found |= {"split": apart(expected, [cast for cast in rows if cast]), "split_told": told}
