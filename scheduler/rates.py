@@ -174,17 +174,18 @@ class RateReader:
             yield from self._part(ADAPTERS, adapter.key, partial(_training, adapter))
 
     def _answers(self, plan: Plan, base: PlannedBase) -> Iterator[Part]:
-        adapters = plan.adapters_of(base)[:MEMBERS]
-        answered = {adapter.key: self._storage.committed(ballots_scope(adapter.key)) for adapter in adapters}
-        if not any(answered.values()):
-            return
+        """Of the last shards that the first member with any ballots has answered: one listing, also of a large run."""
+        members = [adapter.key for adapter in plan.adapters_of(base)[:MEMBERS]]
+        listed = (self._storage.committed(ballots_scope(key)) for key in members)
+        answered = next((keys for keys in listed if keys), frozenset())
         looked, width = 0, len(plan.adapters)
-        for index in reversed(range(len(plan.shards))):
-            row = plan.cells[index * width : (index + 1) * width]
-            cells = [cell for cell in row if cell.key in answered.get(cell.adapter.key, ())]
-            for cell in cells:
+        for index in reversed(range(len(plan.shards))) if answered else ():
+            row = [c for c in plan.cells[index * width : (index + 1) * width] if c.adapter.key in members]
+            if not any(cell.key in answered for cell in row):
+                continue
+            for cell in row:
                 yield from self._part(cell.scope, cell.key, partial(_answers, cell.shard))
-            looked += bool(cells)
+            looked += 1
             if looked == SHARDS:
                 return
 
