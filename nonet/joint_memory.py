@@ -22,8 +22,8 @@ start kernels, to fill the tensor cores. After a measurement on an H200 over the
 MARGIN = 0.92
 """Part of the free memory that is planned with: allocators round up, and blocks do not fit into each other's gaps."""
 _HELD_ON_CPU = 1.95
-"""Times that what is counted is taken on a CPU; fitted to two measurements of the 40 M shape, 590 tokens at once in 1.16
-GiB and 2,360 in 3.02."""
+"""Times that what is counted is taken on a CPU; fitted to two measurements of the 40 M shape: 590 tokens at once in
+1.16 GiB, 2,360 in 3.02."""
 
 
 @dataclass(frozen=True, slots=True)
