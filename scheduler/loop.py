@@ -29,7 +29,7 @@ from scheduler.inflight import RedisInFlight
 from scheduler.notify import Notifier
 from scheduler.reconcile import Message, reconcile
 from scheduler.rest import Rests
-from scheduler.state import Phase, StateReader
+from scheduler.state import Phase, RunState, StateReader
 from scheduler.tidy import tidying
 from tasks.announcement import announced
 from tasks.app import make_app
@@ -63,7 +63,7 @@ class Scheduler:
         url = settings.webhook_url
         self._notifier = Notifier(url.get_secret_value(), self._storage, client) if url is not None else None
         self._phases: dict[str, Phase] = {}
-        self._untidy: dict[str, Iterator[None]] = {}
+        self._untidy: dict[str, tuple[RunState, Iterator[None]]] = {}
         self._reported: dict[str, str] = {}
 
     def tick(self) -> int:
@@ -91,7 +91,7 @@ class Scheduler:
             self._phases[plan.run] = state.phase
             self._untidy.pop(plan.run, None)
             if state.phase is not Phase.RUNNING:
-                self._untidy[plan.run] = tidying(self._storage, self._attempts, state)
+                self._untidy[plan.run] = (state, tidying(self._storage, self._attempts, state))
         if self._notifier is not None:
             with suppress(OSError, KeyError):  # at the next tick, then: nothing waits for it
                 self._notifier.tell(state)
@@ -113,19 +113,23 @@ class Scheduler:
             return 1
         return sum(Queue.TRAIN in worker.queues for worker in announced(self._client))
 
-    def _tidy(self) -> None:
-        """Remove leftovers for TIDY_SECONDS; where storage does not let that happen now, not at all: nothing waits
-        for it, and the next scheduler tries again.
+    def _tidy(self) -> bool:
+        """Remove leftovers for TIDY_SECONDS; False where storage does not let that happen now. Then it is tried again
+        after a later tick: nothing waits for it.
         """
-        run, steps = next(iter(self._untidy.items()))
+        run, (state, steps) = next(iter(self._untidy.items()))
         end = time.monotonic() + TIDY_SECONDS
         try:
             for _ in steps:
                 if time.monotonic() > end:
-                    return
+                    return True
         except OSError as error:
             self._report(f"leftovers of {run}", f"leftovers of run {run} stay for now: {error}")
+            del self._untidy[run]  # others first
+            self._untidy[run] = (state, tidying(self._storage, self._attempts, state))
+            return False
         del self._untidy[run]
+        return True
 
     def _dispatch(self, message: Message) -> bool:
         return dispatch(self._app, self._line, self._client, message, self._settings.lease_seconds)
@@ -134,8 +138,7 @@ class Scheduler:
         """Wait until woken, or for one tick; tidy meanwhile. Raises redis.RedisError."""
         begun = time.monotonic()
         end = begun + self._settings.tick_seconds
-        while self._untidy and time.monotonic() < end:
-            self._tidy()
+        while self._untidy and time.monotonic() < end and self._tidy():
             if wait_for_wake(self._client, BREATH_SECONDS):
                 return
         wait_for_wake(self._client, max(BREATH_SECONDS, end - time.monotonic()))
