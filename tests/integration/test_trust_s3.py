@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,8 @@ class S3Home(CliHome):
     server: S3Server
     cache: Path
 
-    @property
-    def home(self) -> Home:
+    @cached_property
+    def home(self) -> Home:  # one client for all of it
         return home_at(ADDRESS, cache=self.cache, endpoint=self.server.endpoint)
 
     def call(self, *arguments: str) -> Result:
