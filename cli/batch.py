@@ -29,7 +29,6 @@ from nonet.problem import Problem
 from nonet.sharing.commit import find_import
 from scheduler.imports import planned_imports
 from scheduler.plan import Draft, draft
-from scheduler.shards import AUTO_TOKENS
 from scheduler.submit import submit as submit_draft
 
 
@@ -170,7 +169,7 @@ def _print_plan(plan: Plan, adapters: tuple[AdapterEstimate, ...], asked: Asked,
         for name in ("validation", "test")
         if (shards := [s for s in plan.shards if s.set == name])
     )
-    cut = f", cut at {AUTO_TOKENS:,} tokens" if plan.bases[0].inference["shard_size"] is None else ""
+    cut = ", cut by tokens" if plan.bases[0].inference["shard_size"] is None else ""
     screen.print(f"shards   {sets}{cut}; {counted(sum(s.questions for s in plan.shards), 'question')} for each adapter")
     screen.print()
     screen.print(table)

@@ -190,7 +190,7 @@ class InferenceEntry(AnsweringEntry):
 
     test: Text = Field(description="JSON Lines file of the test's rows, relative to the batch file")
     shard_size: Annotated[Any, PlainValidator(_shard_size), WithJsonSchema(_SHARD_SCHEMA)] = Field(
-        100, description="problems a shard; auto: as many as come to 131,072 tokens of prompts"
+        100, description="problems a shard; auto: by tokens of prompts, 131,072 at most"
     )
     answer: Literal["letter", "text"] = Field(
         "letter", description="letter: the next token after the prefix; text: free text, then its last letter"

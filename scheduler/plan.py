@@ -31,7 +31,7 @@ from nonet.sharing.checked import CheckedAdapter
 from nonet.split import normal_stem
 from nonet.unit_keys import adapter_key, questions_bytes, rows_digest
 from scheduler.imports import Imported, refuse_trained_twins
-from scheduler.shards import AUTO_TOKENS, by_number, by_tokens
+from scheduler.shards import auto_tokens, by_number, by_tokens
 
 ELSEWHERE = ("engine", "stack")
 """Settings of the inference that the plan holds elsewhere."""
@@ -189,7 +189,8 @@ def _shards(
     if size is not None:
         cuts = by_number(len(problems), size)
     elif tokens is not None:
-        cuts = by_tokens([tokens(problem) for problem in problems], AUTO_TOKENS)
+        counts = [tokens(problem) for problem in problems]
+        cuts = by_tokens(counts, auto_tokens(sum(counts)))
     else:
         raise ValueError("shard_size: auto goes by tokens, and nobody counts them")
     for index, (start, stop) in enumerate(cuts):

@@ -12,11 +12,21 @@ one adapter answers at the highest pace measured, 22,500 tokens a second (a 32B 
 nine adapters take less than a minute there, so that a killed worker costs that at most, several workers end together,
 and a V100, some ten times slower, shows progress every few minutes.
 """
+AUTO_SHARDS = 8
+"""Shards that a smaller set is cut into, so that several workers have something of it …"""
+LEAST_TOKENS = 2**14
+"""… but into none of fewer tokens."""
 
 
 def by_number(problems: int, size: int) -> Iterator[tuple[int, int]]:
     """(start, stop) of shards of `size` problems."""
     return ((start, min(start + size, problems)) for start in range(0, problems, size))
+
+
+def auto_tokens(total: int) -> int:
+    """The most tokens in a shard of a set of `total`: a power of two, so that it seldom changes as rows are added."""
+    share = min(AUTO_TOKENS, max(LEAST_TOKENS, total // AUTO_SHARDS))
+    return 1 << (share.bit_length() - 1)
 
 
 def by_tokens(tokens: Sequence[int], most: int) -> Iterator[tuple[int, int]]:

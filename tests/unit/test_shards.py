@@ -13,7 +13,7 @@ from cli.batch import drafted
 from cli.session import Session
 from config.settings import Settings
 from nonet.plan import QuestionSet
-from scheduler.shards import AUTO_TOKENS, by_number, by_tokens
+from scheduler.shards import auto_tokens, by_number, by_tokens
 from tests.small_batch import write_batch
 
 
@@ -50,8 +50,16 @@ def test_a_batch_cut_by_tokens_is_another_run_with_the_same_adapters(
     assert [(s.set, s.start) for s in whole.shards] == [(QuestionSet.VALIDATION, 0), (QuestionSet.TEST, 0)]
     assert whole.run != by_rows.run
     assert [a.key for a in whole.adapters] == [a.key for a in by_rows.adapters]
-    monkeypatch.setattr("scheduler.plan.AUTO_TOKENS", AUTO_TOKENS // 128)
+    monkeypatch.setattr("scheduler.shards.LEAST_TOKENS", 256)
     smaller = drafted(session, path)[1].plan
     assert len(smaller.shards) > 3
     assert drafted(session, path)[1].plan == smaller
     assert sum(s.questions for s in smaller.shards) == sum(s.questions for s in whole.shards)
+
+
+@pytest.mark.parametrize(
+    ("total", "most"),
+    [(0, 2**14), (33_000, 2**14), (400_000, 2**15), (1_048_575, 2**16), (2**20, 2**17), (10**9, 2**17)],
+)
+def test_a_small_set_is_cut_for_several_workers(total: int, most: int) -> None:
+    assert auto_tokens(total) == most
