@@ -48,7 +48,7 @@ class Adam:
         torch._foreach_add_(steps, 1)
         with torch.no_grad():
             torch._fused_adamw_(
-                [weight.detach() for weight in self._weights],
+                self._weights,
                 [weight.grad for weight in self._weights],
                 [state["exp_avg"] for state in states],
                 [state["exp_avg_sq"] for state in states],
