@@ -116,7 +116,7 @@ class Bench:
         whole = max(attempt.ended or 0.0 for attempt in attempts) - begun
         said = "".join((self.storage.home.root / log).read_text("utf-8") for log in {a.log for a in attempts})
         told = [float(seconds) for seconds in re.findall(r'done: \{"seconds": ([0-9.]+)', said)]
-        assert len(told) == len(plan.shards), said
+        assert len(told) >= len(plan.shards), said
         return plan, whole, whole - sum(told)
 
     def engine(self, plan: Plan) -> float:

@@ -78,10 +78,19 @@ class Attempts:
         self._ended_ones: dict[tuple[str, int], Attempt] = {}
 
     def begin(
-        self, key: str, *, host: str, worker: str, run: str, log: Path, group: int, task: str | None = None
+        self,
+        key: str,
+        *,
+        host: str,
+        worker: str,
+        run: str,
+        log: Path,
+        group: int,
+        task: str | None = None,
+        after: int | None = None,
     ) -> Attempt | None:
-        """Begin the next epoch of `key`; None when another process began it first."""
-        epoch = self.latest(key) + 1
+        """Begin the epoch of `key` after `after` (None: the latest); None when another process began it first."""
+        epoch = (self.latest(key) if after is None else after) + 1
         relative = log.relative_to(self.home.root).as_posix()
         attempt = Attempt(key, epoch, host, worker, run, relative, group, time.time(), task=task)
         record = {name: value for name, value in asdict(attempt).items() if value is not None}

@@ -175,20 +175,19 @@ class Claim:
         context = self._context
         if context.storage.has(unit.scope, unit.key):  # committed between the look and the lease
             return "already committed"
-        standing = self._standing(unit.key)
+        latest, standing = self._standing(unit.key)
         if standing.standing is Standing.OPEN and standing.last is not None:
             context.attempts.end(unit.key, standing.last.epoch, Outcome.LOST, ErrorClass.WORKER_LOST, TAKEN_OVER)
-            standing = self._standing(unit.key)
+            latest, standing = self._standing(unit.key)
         if standing.standing is Standing.EXHAUSTED:
             return "failed for good"
         if standing.group is not None and group > standing.group:  # the message is older than its last failure
             return "to be tried in a smaller group"
         first = next(iter(self.attempts.values()), None)
-        epoch = context.attempts.latest(unit.key) + 1
-        log = context.home.root / first.log if first else context.home.log(unit.key, epoch)
+        log = context.home.root / first.log if first else context.home.log(unit.key, latest + 1)
         task = current_task.request.id if current_task else None
         where = {"host": context.settings.host, "worker": context.worker, "run": self.run}
-        attempt = context.attempts.begin(unit.key, **where, log=log, group=group, task=task)
+        attempt = context.attempts.begin(unit.key, **where, log=log, group=group, task=task, after=latest)
         if attempt is None:
             return "begun by another worker"
         self.units[unit.key] = unit
@@ -213,9 +212,10 @@ class Claim:
             with suppress(OSError):
                 self._context.home.store.share(self._log)
 
-    def _standing(self, key: str) -> Judgement:
+    def _standing(self, key: str) -> tuple[int, Judgement]:
+        """The latest epoch of `key`, and what its attempts allow."""
         tries = self._context.attempts.tries(key)
-        return judge(tries.attempts, tries.pardoned, self._context.settings.failure_limit)
+        return tries.latest, judge(tries.attempts, tries.pardoned, self._context.settings.failure_limit)
 
     def _close(
         self, unit: Unit, outcome: Outcome, error_class: ErrorClass | None = None, error: str | None = None
