@@ -183,7 +183,7 @@ def test_a_cookie_behind_tls_is_secure(home: CliHome, plan: Plan) -> None:
 def test_a_forged_request_is_refused(home: CliHome, plan: Plan) -> None:
     with served(home, LOGIN) as base:
         visitor = Visitor(base)
-        assert visitor.post("/login", user="ann", password="let me in")[0] == 403
+        assert visitor.post("/login", user="ann", password="secret")[0] == 403
         visitor.log_in()
         for path in (f"/runs/{plan.run}/rerun", f"/runs/{plan.run}/cancel", "/logout"):
             assert visitor.post(path)[0] == 403
