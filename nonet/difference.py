@@ -8,6 +8,7 @@ itself is a cause of the change.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -34,6 +35,8 @@ class Cause(StrEnum):
     """Ballots are counted or weighed otherwise."""
     TOGETHER = "together"
     """None of these alone, but several of them together."""
+    UNKNOWN = "unknown"
+    """It cannot be told: a vote that would tell needs ballots that members were not asked for, or log-probabilities."""
     QUESTION = "question"
     """The question itself is another one in the two tests."""
 
@@ -193,14 +196,13 @@ def _counterfactuals(one: _Side, other: _Side, questions: Sequence[str]) -> dict
         Cause.COUNTING: (one.ballots, how, other.spec),
     }
     letters = [(name, LETTERS[: len(one.asked[name][2])]) for name in questions]
-    found: dict[Cause, dict[str, str]] = {}
+    found: dict[Cause, dict[str, str]] = {cause: {} for cause in votes}
     for cause, (ballots, voters, spec) in votes.items():
-        try:
-            spec = VoteSpec(spec.method, allow_partial=True, quorum=1)
-            verdicts = tally(letters, ballots, tuple(voters.values()), spec)
-        except ValueError:  # such a vote cannot be held: ballots hold no log-probabilities to be counted by
-            continue
-        found[cause] = {verdict.question_id: verdict.letter for verdict in verdicts}
+        counted = VoteSpec(spec.method, allow_partial=True, quorum=1)
+        for question in letters:
+            with suppress(ValueError):  # no such vote can be held: some were not asked, or gave no log-probabilities
+                (verdict,) = tally([question], ballots, tuple(voters.values()), counted)
+                found[cause][verdict.question_id] = verdict.letter
     return found
 
 
@@ -211,8 +213,9 @@ def _changed(
     if one.asked[name] != other.asked[name]:
         causes: tuple[Cause, ...] = (Cause.QUESTION,)
     else:
-        alone = tuple(cause for cause, letters in counted.items() if letters[name] == there.letter)
-        causes = alone or (Cause.TOGETHER,)
+        alone = tuple(cause for cause, letters in counted.items() if letters.get(name) == there.letter)
+        told = all(name in letters for letters in counted.values())
+        causes = alone or (Cause.TOGETHER if told else Cause.UNKNOWN,)
     ballots = {}
     for member, cast in one.ballots.items():
         again = other.ballots.get(member, {})

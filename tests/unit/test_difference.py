@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from cli.exit_codes import ExitCode
-from nonet.plan import Plan, plan_from_json
+from nonet.aggregation import problems_of
+from nonet.ballot import AbstentionReason, Ballot
+from nonet.plan import Plan, QuestionSet, plan_from_json
 from tests.cli_home import CliHome, write_files
 
 
@@ -117,6 +119,28 @@ def test_another_test_is_compared_where_both_ask(here: CliHome) -> None:
     assert (verdicts["shared"], verdicts["only_first"], verdicts["only_second"]) == (5, 1, 0)
     assert [tuple(one["causes"]) for one in verdicts["changed"][:2]] == [("question",), ("ballots",)]
     assert {tuple(member["reasons"]) for member in verdicts["members"]} == {("inference.test",)}
+
+
+def test_what_members_were_not_asked_leaves_a_cause_unknown(here: CliHome) -> None:
+    """In the first run `more` was not asked, since two of three agreed; what it would have said, nobody knows."""
+    first = here.submit()
+    here.train(first)
+    here.answer(first, {"both": "A", "gold": "A", "more": "B"}, QuestionSet.VALIDATION)
+    for cell in (cell for cell in first.cells if cell.shard.set is QuestionSet.TEST):
+        if cell.adapter.name != "more":
+            here.cast(first, cell, "A")
+            continue
+        asked = [
+            q for p in problems_of(here.storage, first, "test")[cell.shard.start : cell.shard.stop] for q in p.questions
+        ]
+        ballots = [Ballot(q.id, None, (), AbstentionReason.DECIDED).to_json() for q in asked]
+        here.storage.publish(cell.scope, cell.key, 1, body={"ballots": ballots, "shard": cell.shard.name})
+    here.vote(first)
+    letters = {"both": "A", "gold": "A", "more": "B"}
+    second = again(here, letters, **{"select: all": "select: [more]", "epochs: 2": "epochs: 3"})
+    verdicts = differ(here, first, second, ExitCode.DIFFERENT)["verdicts"]
+    assert {tuple(one["causes"]) for one in verdicts["changed"]} == {("unknown",)}
+    assert {member["first"]: member["changed"] for member in verdicts["members"]} == {"both": 0, "gold": 0, "more": 0}
 
 
 def test_a_run_that_has_not_voted_is_compared_by_its_plan(here: CliHome) -> None:
