@@ -1,11 +1,6 @@
-"""Run by the Python of a stack: nonet.adam beside torch's own clipping and AdamW, some steps of random gradients.
-
-Prints JSON: by step, whether the norms and all weights are the same to the bit.
-"""
+"""nonet.adam beside torch's own clipping and AdamW, some steps of random gradients; for the Python of a stack."""
 
 from __future__ import annotations
-
-import json
 
 import torch
 
@@ -14,12 +9,13 @@ from nonet.adam import Adam
 STEPS, TENSORS = 4, 30
 
 
-def main() -> None:
+def alike() -> list[bool]:
+    """By step: whether the norms and all weights are the same to the bit."""
     draw = torch.Generator().manual_seed(0)
     theirs = [torch.randn(8, 3 + at, generator=draw) for at in range(TENSORS)]
     ours = {str(at): weight.clone() for at, weight in enumerate(theirs)}
     stock, adam = torch.optim.AdamW(theirs, weight_decay=0.0, fused=True), Adam(ours)
-    alike = []
+    found = []
     for step in range(STEPS):
         rate = 1e-3 / (step + 1)
         for one, other in zip(theirs, ours.values(), strict=True):
@@ -28,11 +24,7 @@ def main() -> None:
         norm = torch.nn.utils.clip_grad_norm_(theirs, 1.0)
         stock.param_groups[0]["lr"] = rate
         stock.step()
-        alike.append(bool(norm == adam.clip(1.0)))
+        found.append(bool(norm == adam.clip(1.0)))
         adam.step(rate)
-        alike[-1] &= all(torch.equal(one, other) for one, other in zip(theirs, ours.values(), strict=True))
-    print(json.dumps(alike))
-
-
-if __name__ == "__main__":
-    main()
+        found[-1] &= all(torch.equal(one, other) for one, other in zip(theirs, ours.values(), strict=True))
+    return found

@@ -5,8 +5,8 @@
 Prints JSON. `torch`: over the base with three adapters whose tokens alternate, plain and packed: differences of the
 outputs and of gradients between the plain way and the one for GPUs (here on a CPU, in float32), bytes kept for the
 backward pass by both, tensors of a gate's size that are kept without recomputation and with it, and the gradients of
-the lean functions beside numerical ones in float64. `triton`: the kernels, interpreted, beside torch's functions on
-random numbers. Differences are relative to the largest number there is.
+the lean functions beside numerical ones in float64, and nonet.adam beside torch's. `triton`: the kernels, interpreted,
+beside torch's functions on random numbers. Differences are relative to the largest number there is.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from nonet import lean_layers, lora, lora_product, triton_layers
+from tests.integration.adam_reference import alike
 
 
 def by_torch(path: str) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def by_torch(path: str) -> dict[str, Any]:
     functions = lean_layers.functions()
     numerical = torch.autograd.gradcheck(lambda x: functions.norm(x, weight, 1e-6), (x,))
     numerical &= torch.autograd.gradcheck(functions.gated, (x, y))
-    return told | {"numerical": numerical}
+    return told | {"numerical": numerical, "adam": alike()}
 
 
 def adapted(model: Any) -> dict[str, Any]:

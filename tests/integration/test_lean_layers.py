@@ -21,6 +21,7 @@ def test_lean_layers_and_fused_products_compute_what_the_plain_ones_do() -> None
         assert kept > 0
         assert recomputed == 0, "a layer that is computed again keeps nothing but its input"
     assert told["numerical"]
+    assert told["adam"] == [True] * 4, "to the bit torch's own clipping and AdamW"
 
 
 @pytest.mark.vllm
@@ -28,10 +29,6 @@ def test_triton_layers_interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stack of vLLM has Triton; on a GPU they are checked by bench/training.py."""
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     assert run_in_stack("vllm-cpu", "lean_reference.py", "triton")["apart"] < 1e-6
-
-
-def test_adam_is_torchs_to_the_bit() -> None:
-    assert run_in_stack("cpu", "adam_reference.py") == [True] * 4
 
 
 @pytest.mark.vllm
