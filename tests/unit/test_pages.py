@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from pathlib import Path
 
 import click
 import pytest
@@ -13,7 +14,7 @@ from config.flower_login import FlowerSettings
 from config.settings import Settings
 from tests.page_commands import CHINESE, ROOT, Command, mentioned, pages, read_commands, run_commands
 
-SHELL = {".", "cd", "chmod", "cp", "export", "htpasswd", "iconv", "openssl", "sudo"}
+SHELL = {".", "cd", "chmod", "cp", "export", "htpasswd", "iconv", "openssl", "pip", "sudo"}
 """Programs that are the system's: nobody looks at what they are told."""
 
 
@@ -42,6 +43,8 @@ def parse(words: tuple[str, ...]) -> None:
 
 def check(command: Command) -> None:
     program, *rest = command.words
+    if program.startswith(".venv/bin/"):
+        program = program.removeprefix(".venv/bin/")
     if program == "nonet":
         parse(tuple(rest))
     elif program == "docker":
@@ -49,7 +52,13 @@ def check(command: Command) -> None:
             parse(tuple(rest[rest.index("nonet") + 1 :]))
     elif program == "python":
         assert rest[0] == "-m"
-        assert importlib.util.find_spec(rest[1]) is not None, f"there is no module {rest[1]}"
+        spec = importlib.util.find_spec(rest[1])
+        assert spec is not None, f"there is no module {rest[1]}"
+        assert spec.origin is not None, rest[1]
+        home = Path(spec.origin).parent
+        text = "".join(file.read_text("utf-8") for file in home.rglob("*.py")) if home.is_relative_to(ROOT) else ""
+        unknown = [word for word in rest if word.startswith("--") and text and f'"{word}"' not in text]
+        assert not unknown, f"{rest[1]} has no option {unknown}"
     else:  # targets of make: test_house.py
         assert program in {"make", *SHELL}, f"{program}: nobody has said how this is tested"
 
