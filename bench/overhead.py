@@ -43,7 +43,8 @@ from tasks.wake import wake
 from workers.compute import ComputeSupervisor
 from workers.redis_server import start_redis, write_config
 
-BAR = 1.03
+BAR = 0.03
+"""Most of the fleet's time without an order. The ratio says the same on an idle machine, and nothing on another."""
 DEMO = ROOT / "data" / "demo"
 _BATCH = """\
 name: overhead
@@ -209,7 +210,7 @@ def _row(name: str, ratio: float, turn: Turn) -> str:
 
 
 def main() -> int:
-    """Print the table; 1 where the median is above the bar."""
+    """Print the table; 1 where the median share of time without an order is above the bar."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, default=ROOT / "models" / "demo-base")
     parser.add_argument("--adapters", type=int, default=3)
@@ -231,7 +232,7 @@ def main() -> int:
             finally:
                 bench.close()
     print("\n".join(table(turns)))
-    return 0 if statistics.median(turn.ratio for turn in turns) <= BAR else 1
+    return 0 if statistics.median(turn.idle / turn.fleet for turn in turns) <= BAR else 1
 
 
 if __name__ == "__main__":
