@@ -20,10 +20,10 @@ from typing import Any
 from bench.random_model import shape_of
 from bench.training_arms import Case
 from models.make.random_base import SHAPES, base_config
+from nonet.adapters.joint import JointWatch, train_jointly
+from nonet.adapters.recipe import Recipe
+from nonet.adapters.training import Course
 from nonet.compute.peak import peak_memory
-from nonet.joint import JointWatch, train_jointly
-from nonet.recipe import Recipe
-from nonet.training import Course
 
 MIB = 2**20
 

@@ -13,14 +13,14 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from nonet.aggregation import collect, problems_of, validated
-from nonet.ballot import AbstentionReason, Ballot
-from nonet.decided import Polls
-from nonet.home import Home
-from nonet.plan import Plan, QuestionSet, plan_from_json
-from nonet.problem import split_questions
-from nonet.storage import Storage
-from nonet.vote import Member, VoteSpec, tally
+from nonet.questions.problem import split_questions
+from nonet.runs.plan import Plan, QuestionSet, plan_from_json
+from nonet.stores.home import Home
+from nonet.stores.storage import Storage
+from nonet.voting.aggregation import collect, problems_of, validated
+from nonet.voting.ballot import AbstentionReason, Ballot
+from nonet.voting.decided import Polls
+from nonet.voting.vote import Member, VoteSpec, tally
 
 Cast = dict[str, Ballot]
 Voter = tuple[Member, Cast]

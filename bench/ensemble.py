@@ -15,16 +15,16 @@ from statistics import fmean
 
 from bench.ensemble_runs import ROOT, run_all, seeded, write_batch
 from bench.letter_prior import all_debiased
-from nonet.aggregation import collect, validated
-from nonet.comparison import Comparison, Way, compare
-from nonet.crossfit import answers_of
-from nonet.home import Home
-from nonet.labelled import Labelled, labelled
-from nonet.plan import QuestionSet, plan_from_json
-from nonet.rows import read_problems
-from nonet.storage import Storage
-from nonet.vote import Method, VoteSpec
-from nonet.voters import choose_voters, measured
+from nonet.questions.rows import read_problems
+from nonet.runs.plan import QuestionSet, plan_from_json
+from nonet.stores.home import Home
+from nonet.stores.storage import Storage
+from nonet.voting.aggregation import collect, validated
+from nonet.voting.comparison import Comparison, Way, compare
+from nonet.voting.crossfit import answers_of
+from nonet.voting.labelled import Labelled, labelled
+from nonet.voting.vote import Method, VoteSpec
+from nonet.voting.voters import choose_voters, measured
 
 GOLD = ROOT / "data" / "demo" / "test_gold.jsonl"
 

@@ -25,14 +25,14 @@ from pathlib import Path
 from typing import Any
 
 from config.batch import Batch, load_batch
-from nonet.base import Base, load_base
-from nonet.joint import JointWatch, Learned, train_jointly
-from nonet.problem import Problem
-from nonet.recipe import Recipe
-from nonet.rows import read_problems
-from nonet.statistics import PairedTest, paired_test
-from nonet.tokens import letter_ids, prompt_ids, reply_ids
-from nonet.training import Course, Lesson, Trained, hidden_states, vocabulary_logits
+from nonet.adapters.joint import JointWatch, Learned, train_jointly
+from nonet.adapters.recipe import Recipe
+from nonet.adapters.training import Course, Lesson, Trained, hidden_states, vocabulary_logits
+from nonet.bases.base import Base, load_base
+from nonet.questions.problem import Problem
+from nonet.questions.rows import read_problems
+from nonet.questions.tokens import letter_ids, prompt_ids, reply_ids
+from nonet.voting.statistics import PairedTest, paired_test
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "config" / "batches" / "demo.yaml"

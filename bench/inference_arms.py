@@ -17,13 +17,13 @@ from random import Random
 from typing import Any
 
 from bench.matrix_peak import matrix_peak
-from nonet.base import base_architecture
+from nonet.adapters.tree import tree_of
+from nonet.bases.base import base_architecture
 from nonet.compute.peak import peak_memory, reset_peak
 from nonet.compute.waves import until_decided
-from nonet.decided import Polls
 from nonet.engines import Adapter, Ask, Cast, Engine, Reply
 from nonet.engines.adapter_files import CONFIG, WEIGHTS
-from nonet.tree import tree_of
+from nonet.voting.decided import Polls
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 RANK, ALPHA = 8, 32
@@ -71,7 +71,7 @@ def prepare(folder: Path, shape: str, members: int) -> dict[str, Any]:
     from safetensors.torch import save_file
 
     from models.make.random_base import SHAPES, write_base
-    from nonet.base import base_shapes
+    from nonet.bases.base import base_shapes
 
     if not (folder / BASE).exists():
         write_base(folder / BASE, SHAPES[shape], 0)
@@ -101,8 +101,8 @@ class PlainLoop:
         import torch
         from transformers import AutoModelForCausalLM
 
-        from nonet.base import load_base
-        from nonet.stack import read_lora_config
+        from nonet.bases.base import load_base
+        from nonet.bases.stack import read_lora_config
 
         adapters = adapters_in(folder, members)
         if resident:
@@ -196,7 +196,7 @@ def loaded(arm: str, folder: Path, device: str, members: int, threads: int, size
     if arm in ("N", "R"):
         return PlainLoop(folder, device, members, resident=arm == "R")
     if arm == "O2":
-        from nonet.base import load_base
+        from nonet.bases.base import load_base
         from nonet.engines.transformers import TransformersEngine
 
         return OwnEngine(TransformersEngine(load_base(base, device)), lambda asks: _tree_tokens(asks, base))

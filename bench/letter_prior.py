@@ -9,8 +9,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from nonet.ballot import Ballot, Ballots
-from nonet.labelled import Labelled
+from nonet.voting.ballot import Ballot, Ballots
+from nonet.voting.labelled import Labelled
 
 Prior = Mapping[int, tuple[float, ...]]
 """Number of options → mean log-probability by letter."""

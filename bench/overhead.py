@@ -25,13 +25,13 @@ from pathlib import Path
 from bench.ensemble_runs import ROOT
 from config.batch import load_batch
 from config.settings import Settings
-from nonet.attempt import Attempts
-from nonet.fingerprint import identify_base
-from nonet.plan import ADAPTERS, Plan
-from nonet.plans import Plans
-from nonet.problem import Problem, Question
-from nonet.rows import dumps, problem_row, read_problems
-from nonet.storage import Storage
+from nonet.bases.fingerprint import identify_base
+from nonet.questions.problem import Problem, Question
+from nonet.questions.rows import dumps, problem_row, read_problems
+from nonet.runs.attempt import Attempts
+from nonet.runs.plan import ADAPTERS, Plan
+from nonet.runs.plans import Plans
+from nonet.stores.storage import Storage
 from scheduler.plan import draft
 from scheduler.submit import submit
 from tasks.app import make_app

@@ -9,9 +9,9 @@ from enum import StrEnum
 from typing import Any
 
 from models.make.random_base import GROUP, SHAPES, Shape, base_config, base_tensors
-from nonet.packed_linear import packed_linear_type, set_module
-from nonet.packed_model import packed_model
-from nonet.weights import quantisation
+from nonet.bases.packed_linear import packed_linear_type, set_module
+from nonet.bases.packed_model import packed_model
+from nonet.bases.weights import quantisation
 
 
 def shape_of(name: str, layers: int | None) -> Shape:

@@ -24,9 +24,9 @@ from bench.scale_home import do_part, write_batch
 from cli.main import COLLECT_EVERY
 from config.batch import load_batch
 from config.settings import Settings
-from nonet.fingerprint import identify_base
-from nonet.plan import Plan
-from nonet.storage import Storage
+from nonet.bases.fingerprint import identify_base
+from nonet.runs.plan import Plan
+from nonet.stores.storage import Storage
 from scheduler.loop import Scheduler
 from scheduler.plan import draft
 from scheduler.submit import submit

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.ensemble_runs import ROOT
-from nonet.attempt import Attempts, ErrorClass, Outcome
-from nonet.ballot import Ballot
-from nonet.plan import ADAPTERS, Plan
-from nonet.rows import dumps
-from nonet.storage import Storage
+from nonet.questions.rows import dumps
+from nonet.runs.attempt import Attempts, ErrorClass, Outcome
+from nonet.runs.plan import ADAPTERS, Plan
+from nonet.stores.storage import Storage
+from nonet.voting.ballot import Ballot
 
 HOST, WORKER = "bench", "gpu0@bench"
 ROWS_A_SHARD = 2

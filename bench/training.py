@@ -35,9 +35,9 @@ from bench.random_model import Layers, first_layers, random_model, shape_of
 from bench.training_arms import Case, Ground, Timed, joint, one_by_one, scoring, stock
 from bench.training_gradients import apart
 from models.make.random_base import SHAPES, base_config
-from nonet.joint_memory import JointSizes, joint_memory
-from nonet.memory import GIB, Work, architecture
-from nonet.recipe import TARGETS
+from nonet.adapters.recipe import TARGETS
+from nonet.limits.joint_memory import JointSizes, joint_memory
+from nonet.limits.memory import GIB, Work, architecture
 
 PADDED = 512
 RESIDENT = "U, plain linears"
@@ -232,7 +232,7 @@ def _predicted(ground: Ground, case: Case, grouped: bool, recompute: bool, layer
 def _kernels(device: str, dtype: Any, shape: Any) -> None:
     """Check the kernels; where one is wrong, torch takes its place and the arms are told with that."""
     from bench import training_kernels
-    from nonet import lean_layers, packed_weight
+    from nonet.bases import lean_layers, packed_weight
 
     try:
         for line in training_kernels.checked(device, dtype):

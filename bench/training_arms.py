@@ -14,18 +14,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import nonet.joint
+import nonet.adapters.joint
 from bench.matrix_peak import wait
 from bench.random_model import Layers, with_layers
 from models.make.random_base import Shape
-from nonet.joint import JointWatch, train_jointly
-from nonet.lean_layers import lean
-from nonet.lora import LoraBank, LoraShape, Span
-from nonet.recipe import TARGETS, Recipe
-from nonet.stack import lora_config, unwrap
-from nonet.training import Course, Lesson, Watch, train, vocabulary_logits
-from nonet.tree import packs, tree_of
-from nonet.tree_forward import answer_states, inputs_of
+from nonet.adapters.joint import JointWatch, train_jointly
+from nonet.adapters.lora import LoraBank, LoraShape, Span
+from nonet.adapters.recipe import TARGETS, Recipe
+from nonet.adapters.training import Course, Lesson, Watch, train, vocabulary_logits
+from nonet.adapters.tree import packs, tree_of
+from nonet.adapters.tree_forward import answer_states, inputs_of
+from nonet.bases.lean_layers import lean
+from nonet.bases.stack import lora_config, unwrap
 
 NEVER = 10**9
 IGNORED = -100
@@ -310,7 +310,7 @@ def _median(times: Sequence[float]) -> float:
 @contextmanager
 def _timed_backward(device: str) -> Iterator[list[float]]:
     """Yields the seconds that each step of a joint training is in forward and backward; the rest is the optimizers'."""
-    whole, seconds = nonet.joint.backward, []
+    whole, seconds = nonet.adapters.joint.backward, []
 
     def backward(*arguments: Any) -> list[float]:
         begun = _now(device)
@@ -318,11 +318,11 @@ def _timed_backward(device: str) -> Iterator[list[float]]:
         seconds.append(_now(device) - begun)
         return losses
 
-    nonet.joint.backward = backward  # type: ignore[assignment]
+    nonet.adapters.joint.backward = backward  # type: ignore[assignment]
     try:
         yield seconds
     finally:
-        nonet.joint.backward = whole
+        nonet.adapters.joint.backward = whole
 
 
 @contextmanager

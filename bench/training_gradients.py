@@ -7,9 +7,9 @@ from typing import Any
 
 from bench.random_model import Layers
 from bench.training_arms import Case, Ground, fast, filled_bank, row_of, settle, wrapped_model
-from nonet.joint_step import Turn, backward
-from nonet.stack import unwrap
-from nonet.training import Lesson
+from nonet.adapters.joint_step import Turn, backward
+from nonet.adapters.training import Lesson
+from nonet.bases.stack import unwrap
 
 
 def apart(ground: Ground, case: Case, layers: Layers, *, grouped: bool, checked: int = 2) -> tuple[float, float]:

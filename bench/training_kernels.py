@@ -14,7 +14,7 @@ def checked(device: str, dtype: Any) -> Iterator[str]:
     """Lines of what was compared; raises AssertionError where a kernel is wrong."""
     import torch
 
-    from nonet import lean_layers, triton_layers
+    from nonet.bases import lean_layers, triton_layers
 
     for order, group, bits in ((False, 128, 4), (True, 128, 4), (False, 32, 4), (False, 64, 2), (True, 64, 8)):
         weight = random_weight(512, 384, device, bits=bits, group=group, order=order)
@@ -57,7 +57,7 @@ def random_weight(
     """A packed weight of random numbers."""
     import torch
 
-    from nonet.packed_weight import packed_weight
+    from nonet.bases.packed_weight import packed_weight
 
     per, groups = 32 // bits, inputs // group
 

@@ -7,8 +7,8 @@ import click
 from cli.errors import RefusedError
 from cli.exit_codes import ExitCode
 from cli.session import Session
-from nonet.fingerprint import base_digest
-from nonet.hub import Hub, HubError, fetch
+from nonet.bases.fingerprint import base_digest
+from nonet.bases.hub import Hub, HubError, fetch
 
 
 @click.group()

@@ -21,11 +21,11 @@ from cli.options import batch_argument, json_option
 from cli.screen import console
 from cli.session import Session, waiting_note
 from config.batch import Base, Batch, load_batch
-from nonet.fingerprint import identify_base
-from nonet.hub import cached
-from nonet.plan import PEFT, Plan, PlannedBase
+from nonet.bases.fingerprint import identify_base
+from nonet.bases.hub import cached
 from nonet.plural import counted
-from nonet.problem import Problem
+from nonet.questions.problem import Problem
+from nonet.runs.plan import PEFT, Plan, PlannedBase
 from nonet.sharing.commit import find_import
 from scheduler.imports import planned_imports
 from scheduler.plan import Draft, draft

@@ -1,4 +1,4 @@
-"""`nonet vote --compare`: every way of voting side by side. Knows columns; the figures are `nonet.comparison`'s."""
+"""`nonet vote --compare`: all ways of voting side by side. Knows columns; the figures are nonet.voting.comparison's."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from cli.scoring import read_gold
 from cli.screen import console
 from cli.session import Session
 from cli.tables import chances, plain_table, share, span
-from nonet.aggregation import collect, validated
-from nonet.comparison import Comparison, Way, compare
-from nonet.crossfit import FOLDS
-from nonet.labelled import Labelled, labelled
-from nonet.plan import Plan, QuestionSet
 from nonet.plural import counted
-from nonet.problem import Problem
-from nonet.score import Score
-from nonet.statistics import PairedTest
+from nonet.questions.problem import Problem
+from nonet.runs.plan import Plan, QuestionSet
+from nonet.voting.aggregation import collect, validated
+from nonet.voting.comparison import Comparison, Way, compare
+from nonet.voting.crossfit import FOLDS
+from nonet.voting.labelled import Labelled, labelled
+from nonet.voting.score import Score
+from nonet.voting.statistics import PairedTest
 
 _NOTES = (
     "validation: the vote by voters, weights and temperatures fitted on the same questions",

@@ -14,7 +14,7 @@ import redis
 
 from cli.exit_codes import ExitCode
 from cli.finding import Finding, Health
-from nonet.home import Home
+from nonet.stores.home import Home
 from nonet.stores.store import Published, Store
 from workers.redis_server import OLDEST
 

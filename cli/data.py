@@ -15,17 +15,17 @@ from cli.errors import RefusedError
 from cli.estimate import encoder
 from cli.exit_codes import ExitCode
 from cli.options import json_option
-from nonet.atomic import create_file, replace_file
-from nonet.defect import DefectsError
 from nonet.foreign.answer import AnswerKind
 from nonet.foreign.conversion import Conversion, converted
 from nonet.foreign.shape import AUTO, COLUMNS, SHAPES, named_shape, shape_of, stated, told
 from nonet.foreign.table import LeftOut, read_table
-from nonet.problem import Problem, Question
-from nonet.prompt import Prompt
-from nonet.rows import dumps, problem_row, read_problems
-from nonet.split import split_by_stem
-from nonet.survey import PERCENTS, Length, Survey, characters, shared_stems, survey
+from nonet.questions.defect import DefectsError
+from nonet.questions.problem import Problem, Question
+from nonet.questions.prompt import Prompt
+from nonet.questions.rows import dumps, problem_row, read_problems
+from nonet.questions.split import split_by_stem
+from nonet.questions.survey import PERCENTS, Length, Survey, characters, shared_stems, survey
+from nonet.stores.atomic import create_file, replace_file
 
 SHOWN = 8
 """Places of one kind that are named on the screen; a file for what was left out has all."""

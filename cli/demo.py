@@ -17,13 +17,13 @@ from cli.session import Session
 from cli.tables import results_lines, results_table, share, vote_lines
 from cli.vote import voted
 from cli.watch import follow_run
-from nonet.aggregation import spec_of
-from nonet.plan import Plan
-from nonet.problem import split_questions
+from nonet.questions.problem import split_questions
 from nonet.report.page import write_report
-from nonet.results import floor_of, results_of
-from nonet.run_score import remember_score
-from nonet.workbook import write_logbook
+from nonet.runs.plan import Plan
+from nonet.runs.results import floor_of, results_of
+from nonet.runs.run_score import remember_score
+from nonet.runs.workbook import write_logbook
+from nonet.voting.aggregation import spec_of
 from scheduler.state import Phase
 from scheduler.submit import submit
 from workers.fleet import Fleet

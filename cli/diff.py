@@ -1,4 +1,4 @@
-"""`nonet diff`: what changed between two runs and their submissions. Knows lines; `nonet.difference` finds it."""
+"""`nonet diff`: what changed between two runs and their submissions. Knows lines; `nonet.runs.difference` finds it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from cli.options import json_option
 from cli.screen import console
 from cli.session import Session
 from cli.tables import chances, plain_table, score_text, share, span
-from nonet.difference import ChangedVerdict, Difference, Verdicts, difference
-from nonet.plan import Plan
+from nonet.runs.difference import ChangedVerdict, Difference, Verdicts, difference
+from nonet.runs.plan import Plan
 
 SHOWN = 30
 """Changed verdicts shown; --json holds all."""

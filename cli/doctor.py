@@ -21,8 +21,8 @@ from cli.screen import console
 from cli.session import Session
 from cli.tables import plain_table
 from config.settings import NoFleetError, NoStackError, Settings
-from nonet.capacity import Capacity
-from nonet.fit import gib
+from nonet.limits.capacity import Capacity
+from nonet.limits.fit import gib
 from tasks.announcement import announced
 from workers.redis_server import NoRedisError, find_redis_server, server_version
 

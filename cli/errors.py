@@ -10,10 +10,10 @@ from kombu.exceptions import OperationalError
 from cli.exit_codes import ExitCode
 from config.flower_login import FlowerSettings
 from config.settings import NoFleetError, NoStackError
-from nonet.defect import DefectsError
-from nonet.fingerprint import NoBaseError
-from nonet.storage import DamagedError
-from nonet.vote import MissingBallotsError
+from nonet.bases.fingerprint import NoBaseError
+from nonet.questions.defect import DefectsError
+from nonet.stores.storage import DamagedError
+from nonet.voting.vote import MissingBallotsError
 from workers.fleet import FleetRunsError
 from workers.redis_server import NoRedisError
 

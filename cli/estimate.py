@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from nonet.mix import Example
-from nonet.option_orders import turned
-from nonet.plan import ADAPTERS, Plan, PlannedAdapter, ballots_scope
-from nonet.problem import Problem
-from nonet.prompt import Prompt
-from nonet.storage import Storage
-from nonet.tokenizer import Tokenizer
-from nonet.tokens import Encoded, prompt_ids
+from nonet.questions.mix import Example
+from nonet.questions.option_orders import turned
+from nonet.questions.problem import Problem
+from nonet.questions.prompt import Prompt
+from nonet.questions.tokenizer import Tokenizer
+from nonet.questions.tokens import Encoded, prompt_ids
+from nonet.runs.plan import ADAPTERS, Plan, PlannedAdapter, ballots_scope
+from nonet.stores.storage import Storage
 
 Encode = Callable[[str, str, tuple[str, ...]], Encoded]
 """(stem, question, options) → the prompt's tokens."""

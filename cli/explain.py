@@ -1,4 +1,4 @@
-"""`nonet explain`: why a run answered a question as it did. Knows columns; what is told is `nonet.explain`'s."""
+"""`nonet explain`: why a run answered a question as it did. Knows columns; what is told is `nonet.runs.explain`'s."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from cli.screen import console
 from cli.session import Session
 from cli.tables import plain_table, share
 from cli.vote import voted
-from nonet.aggregation import problems_of, spec_of
-from nonet.explain import (
+from nonet.questions.problem import Problem, split_questions
+from nonet.runs.explain import (
     NEAREST,
     Contested,
     Explanation,
@@ -29,13 +29,13 @@ from nonet.explain import (
     NoQuestionError,
     contested,
 )
-from nonet.explain import (
+from nonet.runs.explain import (
     explain as explained,
 )
-from nonet.plan import Plan, QuestionSet
-from nonet.problem import Problem, split_questions
-from nonet.run_score import remembered_gold
-from nonet.vote import SOFT, Level, Step
+from nonet.runs.plan import Plan, QuestionSet
+from nonet.runs.run_score import remembered_gold
+from nonet.voting.aggregation import problems_of, spec_of
+from nonet.voting.vote import SOFT, Level, Step
 
 SHOWN = 20
 """Contested questions shown unless told otherwise."""

@@ -1,6 +1,6 @@
 """Whether the workers that are known can do what a plan asks: estimates, and refusals with their figures.
 
-Knows where the base's config.json lies and how workers announce themselves; `nonet.fit` knows what fits.
+Knows where the base's config.json lies and how workers announce themselves; `nonet.limits.fit` knows what fits.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from cli.exit_codes import ExitCode
 from cli.session import Session
 from config.queues import Queue
 from config.settings import NoFleetError
-from nonet.base import base_architecture
-from nonet.capacity import Capacity
-from nonet.fit import ANSWER, TRAIN, Misfit, Need, gib, misfit, need_of
-from nonet.memory import Architecture
-from nonet.plan import Plan, PlannedBase
+from nonet.bases.base import base_architecture
+from nonet.limits.capacity import Capacity
+from nonet.limits.fit import ANSWER, TRAIN, Misfit, Need, gib, misfit, need_of
+from nonet.limits.memory import Architecture
+from nonet.runs.plan import Plan, PlannedBase
 from tasks.announcement import announced
 
 _VERBS = {TRAIN: "trained", ANSWER: "answered with"}

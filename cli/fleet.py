@@ -133,7 +133,7 @@ def worker(session: Session, name: str, names: str) -> None:
 
     One worker a GPU: train,infer. Votes need no GPU: a worker for cpu anywhere.
     """
-    from nonet.home import checked_name
+    from nonet.stores.home import checked_name
     from workers.worker import run_worker
 
     try:

@@ -17,13 +17,13 @@ from cli.session import Session
 from config.batch import load_batch
 from config.proposal import NoTestError, Proposal, propose
 from config.proposal_text import Lengths, batch_text
-from nonet.atomic import create_file, replace_file
-from nonet.defect import DefectsError
-from nonet.fingerprint import NoBaseError
+from nonet.bases.fingerprint import NoBaseError
+from nonet.bases.hub import Hub, cached
 from nonet.foreign.table import SUFFIXES
-from nonet.hub import Hub, cached
-from nonet.problem import Problem
-from nonet.prompt import Prompt
+from nonet.questions.defect import DefectsError
+from nonet.questions.problem import Problem
+from nonet.questions.prompt import Prompt
+from nonet.stores.atomic import create_file, replace_file
 
 BASE = "Qwen/Qwen2.5-7B-Instruct-GPTQ-Int4"
 """What is proposed where nobody names a base and none lies here: four bits, and small enough for most GPUs."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from config.queues import Queue
 from nonet.duration import duration
-from nonet.plan import Plan
+from nonet.runs.plan import Plan
 from scheduler.forecast import Forecast, Rate, WorkerLeft
 from scheduler.work_left import FIRST_STEPS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from cli.session import Session
-from nonet.workbook import write_logbook
+from nonet.runs.workbook import write_logbook
 
 
 @click.command()

@@ -14,10 +14,10 @@ from cli.errors import RefusedError
 from cli.exit_codes import ExitCode
 from cli.options import json_option, run_argument
 from cli.session import Session
-from nonet.attempt import Attempt
-from nonet.home import Home
 from nonet.log_line import read_line
-from nonet.plan import Plan
+from nonet.runs.attempt import Attempt
+from nonet.runs.plan import Plan
+from nonet.stores.home import Home
 from scheduler.state import Phase
 
 _FOLLOW_SECONDS = 0.5

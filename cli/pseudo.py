@@ -12,12 +12,12 @@ from cli.exit_codes import ExitCode
 from cli.options import run_argument
 from cli.session import Session
 from cli.vote import voted
-from nonet.aggregation import problems_of, spec_of
-from nonet.atomic import replace_file
-from nonet.plan import QuestionSet
 from nonet.plural import counted
-from nonet.pseudo import pseudo_labels
-from nonet.rows import dumps
+from nonet.questions.pseudo import pseudo_labels
+from nonet.questions.rows import dumps
+from nonet.runs.plan import QuestionSet
+from nonet.stores.atomic import replace_file
+from nonet.voting.aggregation import problems_of, spec_of
 
 LEAST = (
     "the run stopped when decided, so its margins are the least that they could have come to: submit the batch again "

@@ -11,7 +11,7 @@ from cli.exit_codes import ExitCode
 from cli.options import run_argument
 from cli.session import FleetSeen, Session, waiting_note
 from cli.view import attempts_text, cause
-from nonet.plan import Plan
+from nonet.runs.plan import Plan
 from scheduler.reconcile import rerun_units
 from scheduler.state import Phase, RunState, UnitState, UnitStatus
 from scheduler.submit import cancel as cancel_run

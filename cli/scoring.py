@@ -9,19 +9,19 @@ from pathlib import Path
 from cli.errors import RefusedError
 from cli.exit_codes import ExitCode
 from cli.session import Session
-from nonet.aggregation import collect, spec_of
-from nonet.base_results import BaseResult, base_results
-from nonet.defect import DefectsError
-from nonet.labelled import labelled
-from nonet.pairs import Pair
-from nonet.plan import Plan, QuestionSet
-from nonet.problem import Problem, split_questions
-from nonet.results import Floor, floor_of, pairs_with
-from nonet.rows import read_problems
-from nonet.run_score import remember_score
-from nonet.score import Score, row_answers, score_answers
-from nonet.submission import read_submission
-from nonet.workbook import write_logbook
+from nonet.questions.defect import DefectsError
+from nonet.questions.problem import Problem, split_questions
+from nonet.questions.rows import read_problems
+from nonet.questions.submission import read_submission
+from nonet.runs.base_results import BaseResult, base_results
+from nonet.runs.plan import Plan, QuestionSet
+from nonet.runs.results import Floor, floor_of, pairs_with
+from nonet.runs.run_score import remember_score
+from nonet.runs.workbook import write_logbook
+from nonet.voting.aggregation import collect, spec_of
+from nonet.voting.labelled import labelled
+from nonet.voting.pairs import Pair
+from nonet.voting.score import Score, row_answers, score_answers
 
 
 @dataclass(frozen=True, slots=True)

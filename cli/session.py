@@ -11,11 +11,11 @@ import redis
 from cli.errors import RefusedError
 from cli.exit_codes import ExitCode
 from config.settings import NoFleetError, Settings
-from nonet.attempt import Attempts
-from nonet.home import Home
-from nonet.logbook import runs_of
-from nonet.plan import Plan, ballots_scope, plan_from_json
-from nonet.storage import Storage
+from nonet.runs.attempt import Attempts
+from nonet.runs.logbook import runs_of
+from nonet.runs.plan import Plan, ballots_scope, plan_from_json
+from nonet.stores.home import Home
+from nonet.stores.storage import Storage
 from scheduler.forecast import Forecast, LiveWorker, forecast
 from scheduler.inflight import RedisInFlight, UnknownInFlight
 from scheduler.rates import RateReader

@@ -14,11 +14,11 @@ from cli.errors import RefusedError
 from cli.exit_codes import ExitCode
 from cli.options import json_option, run_argument
 from cli.session import Session
-from nonet.base import base_shapes
-from nonet.fingerprint import identify_base
-from nonet.hub import HubError, fetch
-from nonet.plan import BaseModel, Plan
+from nonet.bases.base import base_shapes
+from nonet.bases.fingerprint import identify_base
+from nonet.bases.hub import HubError, fetch
 from nonet.plural import counted
+from nonet.runs.plan import BaseModel, Plan
 from nonet.sharing.archive import write_folder, write_tar
 from nonet.sharing.checked import CheckedAdapter, check_adapter, misfit_of
 from nonet.sharing.commit import PREFIX, commit_import

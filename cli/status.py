@@ -18,7 +18,7 @@ from cli.screen import RunScreen, console
 from cli.session import FleetSeen, Session
 from cli.tables import stopped_line
 from cli.view import PHASE_STYLES, headline
-from nonet.run_score import manifest_of
+from nonet.runs.run_score import manifest_of
 from scheduler.state import Phase, RunState, UnitState, UnitStatus
 
 

@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from nonet.aggregation import Aggregation
-from nonet.base_results import BaseResult
-from nonet.fit import gib
-from nonet.pairs import VOTE, Pair, pair_between
+from nonet.limits.fit import gib
 from nonet.plural import counted
-from nonet.results import Floor, Results
-from nonet.score import Score
-from nonet.statistics import PairedTest
+from nonet.runs.base_results import BaseResult
+from nonet.runs.results import Floor, Results
+from nonet.voting.aggregation import Aggregation
+from nonet.voting.pairs import VOTE, Pair, pair_between
+from nonet.voting.score import Score
+from nonet.voting.statistics import PairedTest
 
 
 def plain_table(*columns: str, numbers: tuple[str, ...] = ()) -> Table:

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
-from nonet.attempt import Attempt
-from nonet.plan import QuestionSet, Shard
 from nonet.plural import counted
+from nonet.runs.attempt import Attempt
+from nonet.runs.plan import QuestionSet, Shard
 from scheduler.state import Phase, RunState, UnitState, UnitStatus
 from tasks.progress import describe
 

@@ -17,11 +17,11 @@ from cli.scoring import read_gold, score_file, score_run
 from cli.screen import console
 from cli.session import LATEST, Session
 from cli.tables import bases_table, results_lines, results_table, score_table, vote_lines
-from nonet.aggregation import Aggregation, aggregate, spec_of
-from nonet.base_results import base_results
-from nonet.plan import Plan
-from nonet.results import Results, results_of
-from nonet.vote import METHODS, SELECTIONS, MissingBallotsError, VoteSpec
+from nonet.runs.base_results import base_results
+from nonet.runs.plan import Plan
+from nonet.runs.results import Results, results_of
+from nonet.voting.aggregation import Aggregation, aggregate, spec_of
+from nonet.voting.vote import METHODS, SELECTIONS, MissingBallotsError, VoteSpec
 
 
 @click.command()

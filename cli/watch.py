@@ -14,7 +14,7 @@ from cli.options import run_argument
 from cli.screen import RunScreen, console
 from cli.session import FleetSeen, Session, waiting_note
 from cli.view import changes, failures, progress_lines
-from nonet.plan import Plan
+from nonet.runs.plan import Plan
 from scheduler.state import Phase, RunState
 
 LOOK_SECONDS = 1.0

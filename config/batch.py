@@ -27,12 +27,12 @@ from config.batch_schema import (
     VoteEntry,
 )
 from config.batch_yaml import Document, parse
-from nonet.defect import Defect, DefectsError
-from nonet.mix import Example, Mix, Source
-from nonet.problem import Problem
-from nonet.prompt import Answer, Prompt
-from nonet.recipe import Recipe
-from nonet.vote import VoteSpec
+from nonet.adapters.recipe import Recipe
+from nonet.questions.defect import Defect, DefectsError
+from nonet.questions.mix import Example, Mix, Source
+from nonet.questions.problem import Problem
+from nonet.questions.prompt import Answer, Prompt
+from nonet.voting.vote import VoteSpec
 
 MAX_TOKENS = 1024
 SAMPLED = 0.7
@@ -44,7 +44,7 @@ Section = TypeVar("Section", TrainingEntry, InferenceEntry)
 class InferenceSpec:
     """How the test is answered; `shard_size` in problems (None: by tokens), `max_tokens` of a free text (1 for
     letters); each question in so many `permutations` of its options; `stack` None: the one that a worker is set to;
-    whether it is to `stop_when_decided` (nonet.decided). Of texts so many `samples` at a `temperature`, within a
+    whether it is to `stop_when_decided` (nonet.voting.decided). Of texts so many `samples` at a `temperature`, within a
     `token_budget` a question (nonet.engines.Reply)."""
 
     engine: Literal["auto", "transformers", "vllm"]

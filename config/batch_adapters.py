@@ -14,7 +14,7 @@ from pathlib import Path
 from config.batch_defect import nearest
 from config.batch_schema import AdapterEntry
 from config.batch_yaml import Document, KeyPath
-from nonet.defect import Defect
+from nonet.questions.defect import Defect
 from nonet.sharing.checked import CheckedAdapter, check_adapter
 from nonet.sharing.commit import PREFIX
 from nonet.sharing.found import FoundAdapter, NotAnAdapterError, find_adapters

@@ -20,12 +20,12 @@ from config.batch_schema import MixEntry, SourceEntry, ValidationEntry
 from config.batch_trainer import check_trainer
 from config.batch_vote import check_vote
 from config.batch_yaml import Document, KeyPath
-from nonet.defect import Defect
-from nonet.mix import Example, Leak, Mix, Source, Tested, Use, content_bytes, draw, leaking_rows, stems_tested
 from nonet.plural import counted
-from nonet.problem import Problem
-from nonet.rows import read_problems
-from nonet.split import split_by_stem
+from nonet.questions.defect import Defect
+from nonet.questions.mix import Example, Leak, Mix, Source, Tested, Use, content_bytes, draw, leaking_rows, stems_tested
+from nonet.questions.problem import Problem
+from nonet.questions.rows import read_problems
+from nonet.questions.split import split_by_stem
 
 LEAKS_SHOWN = 20
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")

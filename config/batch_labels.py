@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from config.batch_yaml import Document, KeyPath
-from nonet.mix import Source
-from nonet.problem import Problem
+from nonet.questions.mix import Source
+from nonet.questions.problem import Problem
 
 
 def check_labels(document: Document, source: Source, problems: Sequence[Problem]) -> None:

@@ -19,11 +19,11 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from nonet.mix import Labels
-from nonet.problem import LETTERS
-from nonet.prompt import PREFIX, SYSTEM
-from nonet.recipe import TARGETS, Recipe
-from nonet.vote import SELECTIONS, Method
+from nonet.adapters.recipe import TARGETS, Recipe
+from nonet.questions.mix import Labels
+from nonet.questions.problem import LETTERS
+from nonet.questions.prompt import PREFIX, SYSTEM
+from nonet.voting.vote import SELECTIONS, Method
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 SCHEMA_URI = "https://json-schema.org/draft/2020-12/schema"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from config.batch_yaml import Document, KeyPath
-from nonet.base import base_config
-from nonet.plan import JOINT
-from nonet.tree_forward import KINDS
+from nonet.adapters.tree_forward import KINDS
+from nonet.bases.base import base_config
+from nonet.runs.plan import JOINT
 
 
 def check_trainer(document: Document, path: KeyPath, folder: Path) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from config.batch_defect import nearest
 from config.batch_schema import VoteEntry
 from config.batch_yaml import Document, KeyPath
-from nonet.decided import CLOSING
-from nonet.plan import adapter_name
-from nonet.vote import SOFT
+from nonet.runs.plan import adapter_name
+from nonet.voting.decided import CLOSING
+from nonet.voting.vote import SOFT
 
 
 def check_vote(document: Document) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from nonet.defect import Defect, shown
+from nonet.questions.defect import Defect, shown
 
 KeyPath = tuple[str | int, ...]
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nonet.mix import Labels, Mix, Use, content_bytes, draw
-from nonet.problem import Problem
-from nonet.split import normal_stem, split_by_stem
+from nonet.questions.mix import Labels, Mix, Use, content_bytes, draw
+from nonet.questions.problem import Problem
+from nonet.questions.split import normal_stem, split_by_stem
 
 FRACTION = 0.1
 SAMPLE = 0.8

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.proposal import FRACTION, Proposal, ProposedSource
-from nonet.mix import Mix
-from nonet.recipe import Recipe
+from nonet.adapters.recipe import Recipe
+from nonet.questions.mix import Mix
 
 _PLAIN = re.compile(r"[A-Za-z_./][\w./@-]*")
 _RESERVED = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}

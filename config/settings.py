@@ -11,9 +11,9 @@ from pydantic import ByteSize, Field, FilePath, SecretStr, field_validator, mode
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from config.redis_url import with_tls
-from nonet.home import Home
-from nonet.hub import Hub
+from nonet.bases.hub import Hub
 from nonet.stores.address import FORMS, default_cache, home_at
+from nonet.stores.home import Home
 
 
 class Settings(BaseSettings):

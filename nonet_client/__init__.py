@@ -7,8 +7,8 @@ command calls, and prints nothing. pandas is imported by the methods that return
 from __future__ import annotations
 
 from cli.errors import RefusedError
-from nonet.defect import DefectsError
-from nonet.vote import MissingBallotsError
+from nonet.questions.defect import DefectsError
+from nonet.voting.vote import MissingBallotsError
 from nonet_client.client import Nonet
 from nonet_client.run import Run
 

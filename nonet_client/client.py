@@ -10,8 +10,8 @@ from cli.batch import drafted, submitted
 from cli.session import Session
 from cli.share import imported
 from config.settings import Settings
-from nonet.difference import Difference
-from nonet.plan import Plan
+from nonet.runs.difference import Difference
+from nonet.runs.plan import Plan
 from nonet.sharing.checked import CheckedAdapter
 from nonet_client.run import Run
 

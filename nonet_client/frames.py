@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import exp, nan
 from typing import TYPE_CHECKING, Any
 
-from nonet.aggregation import collect, problems_of
-from nonet.plan import GOLD, Plan, QuestionSet
-from nonet.problem import LETTERS, split_questions
-from nonet.results import Results
-from nonet.score import Score
-from nonet.storage import Storage
-from nonet.vote import Verdict
+from nonet.questions.problem import LETTERS, split_questions
+from nonet.runs.plan import GOLD, Plan, QuestionSet
+from nonet.runs.results import Results
+from nonet.stores.storage import Storage
+from nonet.voting.aggregation import collect, problems_of
+from nonet.voting.score import Score
+from nonet.voting.vote import Verdict
 from scheduler.state import RunState
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def ballots_frame(storage: Storage, plan: Plan, questions: QuestionSet) -> DataFrame:
     """A row for each ballot: member, question, letter, reason, and p_A, p_B, … of its options; on validation also gold.
 
-    Raises nonet.storage.DamagedError.
+    Raises nonet.stores.storage.DamagedError.
     """
     from pandas import DataFrame
 

@@ -16,16 +16,16 @@ from cli.session import Session
 from cli.share import exported
 from cli.vote import spec_with, voted
 from cli.watch import Looks
-from nonet.aggregation import Aggregation
-from nonet.comparison import Comparison
-from nonet.difference import Difference
-from nonet.explain import NEAREST, Contested, Explanation
-from nonet.plan import Plan, QuestionSet
 from nonet.report.page import write_report
-from nonet.result import submission_of
-from nonet.results import Results, results_of
-from nonet.run_score import remembered_gold
+from nonet.runs.difference import Difference
+from nonet.runs.explain import NEAREST, Contested, Explanation
+from nonet.runs.plan import Plan, QuestionSet
+from nonet.runs.result import submission_of
+from nonet.runs.results import Results, results_of
+from nonet.runs.run_score import remembered_gold
 from nonet.verification import Check, verify
+from nonet.voting.aggregation import Aggregation
+from nonet.voting.comparison import Comparison
 from nonet_client.frames import ballots_frame, cells_frame, members_frame, verdicts_frame
 from scheduler.state import Phase, RunState
 
@@ -93,7 +93,8 @@ class Run:
         return ballots_frame(self._session.storage, self.plan, QuestionSet(questions))
 
     def vote(self, select: str | None = None, **settings: Any) -> Aggregation:
-        """The vote over the ballots at hand, with other settings than the batch's where given (nonet.vote.VoteSpec).
+        """The vote over the ballots at hand, with other settings than the batch's where given
+        (nonet.voting.vote.VoteSpec).
 
         Writes nothing. Raises MissingBallotsError, RefusedError.
         """

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nonet.key import key_of
-from nonet.run_score import manifest_of, remembered_score
-from nonet.storage import Storage
+from nonet.runs.run_score import manifest_of, remembered_score
+from nonet.stores.key import key_of
+from nonet.stores.storage import Storage
 from scheduler.state import Phase, RunState, UnitStatus
 
 MOST_FAILURES = 20

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from config.queues import INFER_TASK, TRAIN_TASK, VOTE_TASK
-from nonet.attempt import Attempt, Attempts, ErrorClass, Outcome
-from nonet.plan import Plan
+from nonet.runs.attempt import Attempt, Attempts, ErrorClass, Outcome
+from nonet.runs.plan import Plan
 from tasks.lease import LEASE_LOSSES
 
 TASKS = (TRAIN_TASK, INFER_TASK, VOTE_TASK)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from config.batch import Batch
 from config.batch_adapters import ImportSpec
-from nonet.base import base_shapes
-from nonet.defect import Defect, DefectsError, shown
-from nonet.plan import BaseModel, Import, Plan, PlannedAdapter, adapter_name
+from nonet.bases.base import base_shapes
+from nonet.questions.defect import Defect, DefectsError, shown
+from nonet.runs.plan import BaseModel, Import, Plan, PlannedAdapter, adapter_name
 from nonet.sharing.checked import CheckedAdapter, leaked_rows, misfit_of
 from nonet.sharing.found import NotAnAdapterError
 

@@ -19,11 +19,11 @@ from kombu.exceptions import OperationalError
 
 from config.queues import Queue, sent_name
 from config.settings import Settings
-from nonet.attempt import Attempts, ErrorClass, Outcome
 from nonet.heartbeat import beat
-from nonet.plan import PEFT, Plan
-from nonet.plans import Plans
-from nonet.storage import Storage
+from nonet.runs.attempt import Attempts, ErrorClass, Outcome
+from nonet.runs.plan import PEFT, Plan
+from nonet.runs.plans import Plans
+from nonet.stores.storage import Storage
 from scheduler.dispatch import dispatch
 from scheduler.inflight import RedisInFlight
 from scheduler.notify import Notifier

@@ -20,9 +20,9 @@ from prometheus_client.registry import Collector
 import nonet
 from config.queues import Queue
 from config.settings import Settings
-from nonet.attempt import Attempts
-from nonet.plan import Plan, plan_from_json
-from nonet.storage import Storage
+from nonet.runs.attempt import Attempts
+from nonet.runs.plan import Plan, plan_from_json
+from nonet.stores.storage import Storage
 from scheduler.executions import Counts, Executions
 from scheduler.inflight import RedisInFlight, UnknownInFlight
 from scheduler.live import live_metrics, process_metrics

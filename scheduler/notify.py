@@ -22,7 +22,7 @@ import redis
 
 import nonet
 from config.queues import telling_name
-from nonet.storage import Storage
+from nonet.stores.storage import Storage
 from scheduler.ending import Ending, ending_of, notice_of
 from scheduler.state import Phase, RunState
 

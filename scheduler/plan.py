@@ -8,10 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from config.batch import Base, Batch, MixDraw
-from nonet.defect import Defect, DefectsError
-from nonet.key import canonical, digest
-from nonet.mix import examples_bytes
-from nonet.plan import (
+from nonet.adapters.recipe import Recipe
+from nonet.questions.defect import Defect, DefectsError
+from nonet.questions.mix import examples_bytes
+from nonet.questions.problem import Problem
+from nonet.questions.rows import dumps, problem_row
+from nonet.questions.split import normal_stem
+from nonet.runs.plan import (
     GOLD,
     BaseModel,
     Plan,
@@ -24,12 +27,9 @@ from nonet.plan import (
     adapter_name,
     named,
 )
-from nonet.problem import Problem
-from nonet.recipe import Recipe
-from nonet.rows import dumps, problem_row
+from nonet.runs.unit_keys import adapter_key, questions_bytes, rows_digest
 from nonet.sharing.checked import CheckedAdapter
-from nonet.split import normal_stem
-from nonet.unit_keys import adapter_key, questions_bytes, rows_digest
+from nonet.stores.key import canonical, digest
 from scheduler.imports import Imported, refuse_trained_twins
 from scheduler.shards import auto_tokens, by_number, by_tokens
 

@@ -13,9 +13,9 @@ from functools import partial
 from statistics import median, quantiles
 from typing import Any
 
-from nonet.attempt import Attempt, Attempts, Outcome
-from nonet.plan import ADAPTERS, Plan, PlannedAdapter, PlannedBase, Shard, ballots_scope, plan_from_json
-from nonet.storage import Commit, Storage
+from nonet.runs.attempt import Attempt, Attempts, Outcome
+from nonet.runs.plan import ADAPTERS, Plan, PlannedAdapter, PlannedBase, Shard, ballots_scope, plan_from_json
+from nonet.stores.storage import Commit, Storage
 from scheduler.forecast import Rate, Rates
 
 TRAININGS = 40

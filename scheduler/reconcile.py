@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import compress, groupby, islice
 
 from config.queues import INFER_TASK, QUEUE_OF, TRAIN_TASK, VOTE_TASK, Queue
-from nonet.plan import JOINT, Plan
+from nonet.runs.plan import JOINT, Plan
 from scheduler.state import Phase, RunState, UnitState, UnitStatus
 
 AHEAD_OF_TRAINING = 2

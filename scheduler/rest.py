@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from nonet.attempt import ErrorClass
+from nonet.runs.attempt import ErrorClass
 from scheduler.state import UnitState, UnitStatus
 
 LONGEST = 60.0

@@ -11,11 +11,11 @@ from functools import cached_property
 from itertools import repeat
 from typing import Any
 
-from nonet.attempt import Attempt, Attempts, Outcome, Tries
-from nonet.plan import ADAPTERS, VOTES, Cell, Plan, QuestionSet, ballots_scope
-from nonet.policy import Judgement, Standing, judge
-from nonet.result import result_stamp, result_stands
-from nonet.storage import Storage
+from nonet.runs.attempt import Attempt, Attempts, Outcome, Tries
+from nonet.runs.plan import ADAPTERS, VOTES, Cell, Plan, QuestionSet, ballots_scope
+from nonet.runs.policy import Judgement, Standing, judge
+from nonet.runs.result import result_stamp, result_stands
+from nonet.stores.storage import Storage
 from nonet.stores.store import Stamp
 from scheduler.inflight import InFlight
 

@@ -6,16 +6,16 @@ killed anywhere can be repeated.
 
 from __future__ import annotations
 
-from nonet.plan import plan_from_json
+from nonet.runs.plan import plan_from_json
 from nonet.sharing.commit import commit_import
-from nonet.storage import Storage
+from nonet.stores.storage import Storage
 from scheduler.plan import Draft
 
 
 def submit(storage: Storage, draft: Draft, batch_text: str) -> bool:
     """Make `draft` a run; False when it was one already. A cancelled run is taken up again, a damaged plan mended.
 
-    Raises OSError, nonet.storage.DamagedError.
+    Raises OSError, nonet.stores.storage.DamagedError.
     """
     for data in draft.inputs.values():
         storage.put_input(data)

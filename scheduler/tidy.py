@@ -1,7 +1,7 @@
 """Tidying: the books of a run that has come to rest are closed, and what killed processes left behind is removed.
 
 Knows leftovers, decides nothing: without it every result is the same. Safe at any time and from any machine, since
-whatever a living process might still need is either kept or written again (nonet.atomic).
+whatever a living process might still need is either kept or written again (nonet.stores.atomic).
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from nonet.attempt import Attempts, ErrorClass, Outcome
-from nonet.plan import ADAPTERS
-from nonet.storage import DamagedError, Storage
+from nonet.runs.attempt import Attempts, ErrorClass, Outcome
+from nonet.runs.plan import ADAPTERS
+from nonet.stores.storage import DamagedError, Storage
 from scheduler.state import RunState, UnitState
 
 LATE = "another attempt committed first"

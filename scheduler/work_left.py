@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nonet.plan import JOINT, Cell, PlannedAdapter
+from nonet.runs.plan import JOINT, Cell, PlannedAdapter
 from scheduler.state import RunState, UnitState, UnitStatus
 
 _COMING = (UnitState.WAITING, UnitState.READY, UnitState.QUEUED)

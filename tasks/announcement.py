@@ -10,7 +10,7 @@ from contextlib import suppress
 import redis
 
 from config.queues import WORKERS, worker_name
-from nonet.capacity import Capacity, capacity_from_json
+from nonet.limits.capacity import Capacity, capacity_from_json
 
 LIFE_SECONDS = 60.0
 """How long an announcement stands that is not renewed."""

@@ -18,10 +18,10 @@ import redis
 from celery import current_task
 
 from config.queues import sent_name
-from nonet.attempt import Attempt, ErrorClass, Outcome
 from nonet.log_line import artifact_names, written_line
-from nonet.policy import Judgement, Standing, judge
-from nonet.storage import DamagedError, DamagedInputError, Published
+from nonet.runs.attempt import Attempt, ErrorClass, Outcome
+from nonet.runs.policy import Judgement, Standing, judge
+from nonet.stores.storage import DamagedError, DamagedInputError, Published
 from tasks.context import TaskContext
 from tasks.failure import WorkFailedError
 from tasks.lease import TAKEN_OVER, Leases

@@ -10,12 +10,12 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from config.settings import Settings
-from nonet.attempt import Attempts
-from nonet.capacity import Capacity
-from nonet.home import Home
-from nonet.plan import Plan
-from nonet.plans import Plans
-from nonet.storage import Storage
+from nonet.limits.capacity import Capacity
+from nonet.runs.attempt import Attempts
+from nonet.runs.plan import Plan
+from nonet.runs.plans import Plans
+from nonet.stores.home import Home
+from nonet.stores.storage import Storage
 from tasks.line import Line
 from tasks.port import Compute
 

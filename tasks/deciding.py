@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from nonet.aggregation import collect, spec_of, validated
-from nonet.plan import Cell, Plan, QuestionSet, Shard
-from nonet.storage import DamagedError, Storage
-from nonet.vote import Member
-from nonet.voters import choose_voters, measured
+from nonet.runs.plan import Cell, Plan, QuestionSet, Shard
+from nonet.stores.storage import DamagedError, Storage
+from nonet.voting.aggregation import collect, spec_of, validated
+from nonet.voting.vote import Member
+from nonet.voting.voters import choose_voters, measured
 
 
 def stop_rule(storage: Storage, plan: Plan, shard: Shard, cells: Collection[Cell]) -> dict[str, Any] | None:

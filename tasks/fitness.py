@@ -17,10 +17,10 @@ import redis
 
 from config.queues import sent_name
 from config.settings import NoStackError
-from nonet.base import base_architecture
-from nonet.fingerprint import NoBaseError, base_digest
-from nonet.fit import need_of, obstacle
-from nonet.plan import OtherSchemaError, Plan, PlannedBase
+from nonet.bases.base import base_architecture
+from nonet.bases.fingerprint import NoBaseError, base_digest
+from nonet.limits.fit import need_of, obstacle
+from nonet.runs.plan import OtherSchemaError, Plan, PlannedBase
 from tasks.context import TaskContext
 from tasks.refusal import tell_refusal
 from tasks.wake import wake
@@ -53,7 +53,7 @@ def able_or_rest(
     """Whether `stack` is installed here, `base` is the one that the run was planned with, and the GPU one on which it
     computes; False, after a rest, otherwise.
 
-    `role` is that of nonet.fit. Memory is not looked at: its estimate may be wrong, and a try does no harm.
+    `role` is that of nonet.limits.fit. Memory is not looked at: its estimate may be wrong, and a try does no harm.
     """
     reason = _obstacle(context, plan, base, role, stack)
     if reason is not None:

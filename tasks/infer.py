@@ -8,10 +8,10 @@ from typing import Any
 
 from celery import Task
 
-from nonet.attempt import ErrorClass
-from nonet.fit import ANSWER
-from nonet.plan import ADAPTERS, Cell, Plan, PlannedBase, Shard, ballots_scope
-from nonet.storage import DamagedError
+from nonet.limits.fit import ANSWER
+from nonet.runs.attempt import ErrorClass
+from nonet.runs.plan import ADAPTERS, Cell, Plan, PlannedBase, Shard, ballots_scope
+from nonet.stores.storage import DamagedError
 from tasks.claim import Claim, Unit, claimed
 from tasks.context import TaskContext, context_of
 from tasks.deciding import stop_rule

@@ -1,6 +1,6 @@
 """Leases: at most one live holder for each artifact key, in Redis. Knows nothing of storage, which is the truth.
 
-A lease saves work; it does not guard the result: exclusive commits and epochs do (nonet.storage, nonet.attempt).
+A lease saves work; it does not guard the result: exclusive commits and epochs do (nonet.storage, nonet.runs.attempt).
 So a holder that cannot reach Redis goes on working, and takes its lease up again when Redis is back.
 """
 

@@ -28,7 +28,7 @@ class Stop(StrEnum):
 
 
 class ComputeError(Exception):
-    """An order failed. `error_class` is a value of nonet.attempt.ErrorClass."""
+    """An order failed. `error_class` is a value of nonet.runs.attempt.ErrorClass."""
 
     def __init__(self, error_class: str, message: str) -> None:
         super().__init__(message)

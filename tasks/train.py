@@ -11,10 +11,10 @@ from typing import Any
 
 from celery import Task
 
-from nonet.attempt import ErrorClass
-from nonet.fit import TRAIN
-from nonet.plan import ADAPTERS, JOINT, Plan, PlannedAdapter, PlannedBase
-from nonet.storage import DamagedInputError
+from nonet.limits.fit import TRAIN
+from nonet.runs.attempt import ErrorClass
+from nonet.runs.plan import ADAPTERS, JOINT, Plan, PlannedAdapter, PlannedBase
+from nonet.stores.storage import DamagedInputError
 from tasks.claim import Claim, Unit, claimed
 from tasks.context import TaskContext, context_of
 from tasks.fitness import able_or_rest, plan_or_rest

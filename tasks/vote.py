@@ -7,14 +7,14 @@ from typing import Any
 
 from celery import Task
 
-from nonet.aggregation import Aggregation, aggregate, current_key, spec_of
-from nonet.attempt import ErrorClass, Outcome
-from nonet.plan import VOTES, Plan
 from nonet.report.page import write_report
-from nonet.result import write_result
-from nonet.storage import DamagedError
-from nonet.vote import MissingBallotsError
-from nonet.workbook import write_logbook
+from nonet.runs.attempt import ErrorClass, Outcome
+from nonet.runs.plan import VOTES, Plan
+from nonet.runs.result import write_result
+from nonet.runs.workbook import write_logbook
+from nonet.stores.storage import DamagedError
+from nonet.voting.aggregation import Aggregation, aggregate, current_key, spec_of
+from nonet.voting.vote import MissingBallotsError
 from tasks.claim import Claim, Unit, claimed
 from tasks.context import TaskContext, context_of
 from tasks.fitness import plan_or_rest

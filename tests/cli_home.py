@@ -14,15 +14,15 @@ from safetensors.numpy import save_file
 
 from cli.errors import explain
 from cli.main import nonet_command
-from nonet.aggregation import aggregate, spec_of
-from nonet.attempt import Attempts, ErrorClass, Outcome
-from nonet.ballot import Ballot
 from nonet.engines.adapter_files import CONFIG, WEIGHTS
-from nonet.home import Home
-from nonet.plan import ADAPTERS, VOTES, Cell, Plan, QuestionSet, plan_from_json
-from nonet.result import write_result
-from nonet.rows import read_problems
-from nonet.storage import Storage
+from nonet.questions.rows import read_problems
+from nonet.runs.attempt import Attempts, ErrorClass, Outcome
+from nonet.runs.plan import ADAPTERS, VOTES, Cell, Plan, QuestionSet, plan_from_json
+from nonet.runs.result import write_result
+from nonet.stores.home import Home
+from nonet.stores.storage import Storage
+from nonet.voting.aggregation import aggregate, spec_of
+from nonet.voting.ballot import Ballot
 from tasks.vote import body_of
 
 BATCH = """\

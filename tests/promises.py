@@ -11,11 +11,11 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 
 from config.queues import lease_name
-from nonet.atomic import PART
-from nonet.attempt import Attempt, Outcome
-from nonet.key import digest
-from nonet.plan import ADAPTERS, Plan
-from nonet.storage import Storage
+from nonet.runs.attempt import Attempt, Outcome
+from nonet.runs.plan import ADAPTERS, Plan
+from nonet.stores.atomic import PART
+from nonet.stores.key import digest
+from nonet.stores.storage import Storage
 from scheduler.state import Phase, RunState, UnitState, UnitStatus
 from tests.rig import Rig
 

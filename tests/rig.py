@@ -18,10 +18,10 @@ import psutil
 import redis
 
 from config.settings import Settings
-from nonet.attempt import Attempt, Attempts
 from nonet.parent import die_with_parent
-from nonet.plan import ADAPTERS, Plan, plan_from_json
-from nonet.storage import Storage
+from nonet.runs.attempt import Attempt, Attempts
+from nonet.runs.plan import ADAPTERS, Plan, plan_from_json
+from nonet.stores.storage import Storage
 from scheduler.inflight import RedisInFlight
 from scheduler.state import Phase, RunState, StateReader, UnitStatus
 from workers.redis_server import start_redis, write_config

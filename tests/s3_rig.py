@@ -5,8 +5,8 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
-from nonet.attempt import Attempts
-from nonet.storage import Storage
+from nonet.runs.attempt import Attempts
+from nonet.stores.storage import Storage
 from tests.rig import Rig
 from tests.s3_server import BUCKET, S3Server
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from config.settings import Settings
-from nonet.attempt import ErrorClass
 from nonet.log_line import written_line
+from nonet.runs.attempt import ErrorClass
 from tasks.port import ComputeError, Event, Mark, Stop, StoppedError
 from tasks.progress import describe
 

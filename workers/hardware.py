@@ -12,7 +12,7 @@ import psutil
 
 from config.queues import Queue
 from config.settings import Settings
-from nonet.capacity import Capacity
+from nonet.limits.capacity import Capacity
 
 log = logging.getLogger("nonet.worker")
 _CGROUP = Path("/sys/fs/cgroup/memory.max")

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import redis
 
-from nonet.atomic import replace_file
 from nonet.parent import die_with_parent
+from nonet.stores.atomic import replace_file
 
 OLDEST = (6, 2)
 """(major, minor) of the oldest Redis that Nonet works with."""

@@ -17,12 +17,12 @@ from celery import Celery, signals
 
 from config.queues import Queue
 from config.settings import Settings
-from nonet.attempt import Attempts
-from nonet.capacity import Capacity
 from nonet.heartbeat import beat
+from nonet.limits.capacity import Capacity
 from nonet.parent import die_with_parent
-from nonet.plans import Plans
-from nonet.storage import Storage
+from nonet.runs.attempt import Attempts
+from nonet.runs.plans import Plans
+from nonet.stores.storage import Storage
 from tasks.announcement import RENEW_SECONDS, announce, withdraw
 from tasks.app import make_app
 from tasks.context import SOCKET_SECONDS, TaskContext, attach, connect

@@ -1,7 +1,7 @@
 """The vote as it forms: what the ballots at hand say while others are still to come. Decides nothing, writes nothing.
 
-Counts as `nonet.vote` counts, by majority over every member; the vote itself, with the members and weights that the
-batch asks for, is taken once all ballots are there.
+Counts as `nonet.voting.vote` counts, by majority over every member; the vote itself, with the members and weights that
+the batch asks for, is taken once all ballots are there.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nonet.aggregation import problems_of
-from nonet.ballot import Ballot
-from nonet.plan import GOLD, Cell, Plan, QuestionSet
-from nonet.problem import split_questions
-from nonet.storage import DamagedError, Storage
-from nonet.vote import Level, Member, Verdict, VoteSpec, tally
+from nonet.questions.problem import split_questions
+from nonet.runs.plan import GOLD, Cell, Plan, QuestionSet
+from nonet.stores.storage import DamagedError, Storage
+from nonet.voting.aggregation import problems_of
+from nonet.voting.ballot import Ballot
+from nonet.voting.vote import Level, Member, Verdict, VoteSpec, tally
 from scheduler.state import RunState, UnitState
 
 CELLS = 300
@@ -80,7 +80,7 @@ class Forming:
             self._tally = None
 
     def tally(self) -> Tally:
-        """What the ballots that are counted come to; raises OSError, nonet.storage.DamagedError."""
+        """What the ballots that are counted come to; raises OSError, nonet.stores.storage.DamagedError."""
         if self._tally is None:
             self._tally = self._taken()
         return self._tally

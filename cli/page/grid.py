@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cli.view import LEGEND, MARKS, shares, training_text, worst
-from nonet.plan import QuestionSet
+from nonet.runs.plan import QuestionSet
 from scheduler.state import RunState, UnitState, UnitStatus
 
 MOST_BOXES = 600

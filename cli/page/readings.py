@@ -16,11 +16,11 @@ from cli.left import left_lines
 from cli.page.figures import Curve, Timeline, curves_of, timeline_of
 from cli.page.forming import Forming, Tally
 from cli.session import FleetSeen, Session
-from nonet.attempt import Attempt
-from nonet.plan import ADAPTERS, Plan
 from nonet.report.facts import losses_of
 from nonet.report.timeline import Span, Unit, Work, spans_of
-from nonet.storage import DamagedError
+from nonet.runs.attempt import Attempt
+from nonet.runs.plan import ADAPTERS, Plan
+from nonet.stores.storage import DamagedError
 from scheduler.state import Phase, RunState, UnitState, UnitStatus
 
 FRESH_SECONDS = 2.0

@@ -178,8 +178,8 @@ def metrics() -> Iterator[str]:
 def errors() -> Iterator[str]:
     """Exit codes, and what a failed attempt is classed as."""
     from cli.exit_codes import MEANINGS
-    from nonet.attempt import ErrorClass, Outcome
-    from nonet.policy import judge
+    from nonet.runs.attempt import ErrorClass, Outcome
+    from nonet.runs.policy import judge
 
     yield "# Errors and exit codes"
     yield ""

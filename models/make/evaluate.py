@@ -15,15 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nonet.base import Base, load_base
-from nonet.mix import Example, Mix, Use, draw
-from nonet.problem import Problem
-from nonet.prompt import Prompt
-from nonet.recipe import Recipe
-from nonet.rows import read_problems
-from nonet.split import split_by_stem
-from nonet.tokens import letter_ids, prompt_ids
-from nonet.training import (
+from nonet.adapters.recipe import Recipe
+from nonet.adapters.training import (
     CLIP,
     Lesson,
     answer_loss,
@@ -33,6 +26,13 @@ from nonet.training import (
     learning_rate,
     vocabulary_logits,
 )
+from nonet.bases.base import Base, load_base
+from nonet.questions.mix import Example, Mix, Use, draw
+from nonet.questions.problem import Problem
+from nonet.questions.prompt import Prompt
+from nonet.questions.rows import read_problems
+from nonet.questions.split import split_by_stem
+from nonet.questions.tokens import letter_ids, prompt_ids
 
 BATCH = Path("config/batches/demo.yaml")
 

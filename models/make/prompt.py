@@ -1,4 +1,4 @@
-"""The prompt's shape, as the pretraining text needs it. The system's own copy is `nonet/prompt.py`."""
+"""The prompt's shape, as the pretraining text needs it. The system's own copy is `nonet/questions/prompt.py`."""
 
 from __future__ import annotations
 

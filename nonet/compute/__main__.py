@@ -8,7 +8,6 @@ import sys
 import traceback
 from typing import Any
 
-from nonet.attempt import ErrorClass
 from nonet.compute import infer, train, train_jointly
 from nonet.compute.channel import Channel, take_pipes
 from nonet.compute.failure import error_class, message
@@ -17,6 +16,7 @@ from nonet.compute.peak import reset_peak
 from nonet.compute.telling import DrainedError, Telling
 from nonet.compute.warm import Warm
 from nonet.parent import die_with_parent
+from nonet.runs.attempt import ErrorClass
 
 ENVIRONMENT = {
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # deterministic cuBLAS

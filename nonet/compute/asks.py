@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from nonet.base import base_stamp
+from nonet.bases.base import base_stamp
 from nonet.compute.failure import BadInputError
 from nonet.compute.orders import InferOrder
 from nonet.engines import Ask
-from nonet.option_orders import turned
-from nonet.problem import Problem
-from nonet.tokens import letter_ids, prompt_ids
+from nonet.questions.option_orders import turned
+from nonet.questions.problem import Problem
+from nonet.questions.tokens import letter_ids, prompt_ids
 
 AHEAD = 2
 """Times the rows of an order that are made ahead: two, since another worker may take the next shard."""

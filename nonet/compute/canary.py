@@ -1,6 +1,6 @@
 """The canary's two moments in a compute process: recorded after a training, compared before an adapter's first answers.
 
-Knows models and engines; the record and the rule are in `nonet.canary`.
+Knows models and engines; the record and the rule are in `nonet.adapters.canary`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from nonet.canary import DIGITS, QUESTIONS, Canary, Probe, ignored, read_canary
+from nonet.adapters.canary import DIGITS, QUESTIONS, Canary, Probe, ignored, read_canary
+from nonet.adapters.training import Lesson, hidden_states, vocabulary_logits
 from nonet.engines import Adapter, Ask, Engine, Reply
-from nonet.mix import Example
-from nonet.problem import LETTERS
-from nonet.prompt import Prompt
-from nonet.tokens import letter_ids
-from nonet.training import Lesson, hidden_states, vocabulary_logits
+from nonet.questions.mix import Example
+from nonet.questions.problem import LETTERS
+from nonet.questions.prompt import Prompt
+from nonet.questions.tokens import letter_ids
 
 REMEDY = "None of its answers was kept. Answer with the other engine (inference: engine), or train the adapter again"
 

@@ -6,9 +6,9 @@ import errno
 import os
 import sys
 
-from nonet.attempt import ErrorClass
 from nonet.engines import EngineError
-from nonet.out_of_memory import is_out_of_memory
+from nonet.limits.out_of_memory import is_out_of_memory
+from nonet.runs.attempt import ErrorClass
 
 
 class BadInputError(ValueError):

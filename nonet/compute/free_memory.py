@@ -6,7 +6,7 @@ import resource
 from contextlib import suppress
 from pathlib import Path
 
-from nonet.memory import RUNTIME
+from nonet.limits.memory import RUNTIME
 
 
 def free_memory(device: str) -> float:

@@ -8,7 +8,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from nonet.attempt import ErrorClass
 from nonet.compute.canary import silent
 from nonet.compute.failure import BadInputError, input_file
 from nonet.compute.orders import InferOrder
@@ -16,14 +15,15 @@ from nonet.compute.peak import peak_memory
 from nonet.compute.telling import Telling
 from nonet.compute.warm import Warm
 from nonet.compute.waves import by_question, until_decided
-from nonet.decided import Polls
-from nonet.defect import Defect
 from nonet.engines import Adapter, Answered, Ask, Cast, Engine, Reply
 from nonet.engines.transformers import TransformersEngine
-from nonet.option_orders import turned
 from nonet.plural import counted
-from nonet.problem import Problem
-from nonet.rows import read_problems
+from nonet.questions.defect import Defect
+from nonet.questions.option_orders import turned
+from nonet.questions.problem import Problem
+from nonet.questions.rows import read_problems
+from nonet.runs.attempt import ErrorClass
+from nonet.voting.decided import Polls
 
 
 def carry_out(order: InferOrder, warm: Warm, telling: Telling) -> dict[str, Any]:

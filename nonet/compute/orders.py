@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from nonet.base import DTYPES
+from nonet.adapters.recipe import Recipe
+from nonet.bases.base import DTYPES
 from nonet.engines import Adapter
-from nonet.prompt import Prompt
-from nonet.recipe import Recipe
+from nonet.questions.prompt import Prompt
 
 
 class OrderError(ValueError):
@@ -62,7 +62,7 @@ class JointOrder:
 @dataclass(frozen=True, slots=True)
 class StopRule:
     """Who votes, as (name, weight) by merit, and the letters that are known of the shard's questions, by member and
-    question: what is decided is not asked any more (nonet.decided).
+    question: what is decided is not asked any more (nonet.voting.decided).
     """
 
     voters: tuple[tuple[str, float], ...]

@@ -9,10 +9,20 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from nonet.atomic import replace_file
-from nonet.base import Form, base_identity
-from nonet.canary import CANARY, Canary, canary_bytes, effect
-from nonet.checkpoint import Losses
+from nonet.adapters.canary import CANARY, Canary, canary_bytes, effect
+from nonet.adapters.checkpoint import Losses
+from nonet.adapters.training import (
+    Course,
+    Lesson,
+    Trained,
+    Watch,
+    fresh_adapter,
+    lessons_by_step,
+    recompute_activations,
+    train,
+)
+from nonet.bases.base import Form, base_identity
+from nonet.bases.stack import linear_layers, unwrap, versions
 from nonet.compute.canary import Asked, recorded
 from nonet.compute.failure import BadInputError, input_file
 from nonet.compute.orders import AdapterOrder, JointOrder, TrainOrder
@@ -20,11 +30,10 @@ from nonet.compute.peak import peak_memory
 from nonet.compute.telling import DrainedError, Telling
 from nonet.compute.warm import Warm
 from nonet.engines.adapter_files import CONFIG, WEIGHTS
-from nonet.mix import Example, read_examples
-from nonet.plan import PEFT
-from nonet.stack import linear_layers, unwrap, versions
-from nonet.tokens import prompt_ids, reply_ids
-from nonet.training import Course, Lesson, Trained, Watch, fresh_adapter, lessons_by_step, recompute_activations, train
+from nonet.questions.mix import Example, read_examples
+from nonet.questions.tokens import prompt_ids, reply_ids
+from nonet.runs.plan import PEFT
+from nonet.stores.atomic import replace_file
 
 LOSSES = "losses.json"
 AVERAGED = 20

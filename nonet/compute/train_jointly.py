@@ -1,6 +1,7 @@
 """The order "train_jointly": several adapters over one base in one process, each told of by itself as soon as it ends.
 
-Knows files and events; the loop is nonet.joint's, and what an adapter's files hold is that of the order "train".
+Knows files and events; the loop is nonet.adapters.joint's, and what an adapter's files hold is that of the order
+"train".
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nonet.attempt import ErrorClass
-from nonet.base import Base, Form, base_architecture
-from nonet.checkpoint import Losses
+from nonet.adapters.checkpoint import Losses
+from nonet.adapters.joint import JointWatch, Learned, train_jointly
+from nonet.adapters.training import Course, Trained, recompute_activations
+from nonet.adapters.tree_forward import sees_trees
+from nonet.bases.base import Base, Form, base_architecture
+from nonet.bases.stack import linear_layers, lora_config, versions
 from nonet.compute.canary import Asked, recorded
 from nonet.compute.failure import BadInputError, message
 from nonet.compute.free_memory import free_memory
@@ -24,15 +28,12 @@ from nonet.compute.peak import peak_memory
 from nonet.compute.telling import DrainedError, Telling
 from nonet.compute.train import course_of, mean_loss, read_course, tokens_by_step, training_result, write_adapter
 from nonet.compute.warm import Warm, release_memory
-from nonet.joint import JointWatch, Learned, train_jointly
-from nonet.joint_memory import JointSizes, joint_sizes
-from nonet.memory import Work
-from nonet.mix import Example
-from nonet.out_of_memory import is_out_of_memory
-from nonet.plan import JOINT
-from nonet.stack import linear_layers, lora_config, versions
-from nonet.training import Course, Trained, recompute_activations
-from nonet.tree_forward import sees_trees
+from nonet.limits.joint_memory import JointSizes, joint_sizes
+from nonet.limits.memory import Work
+from nonet.limits.out_of_memory import is_out_of_memory
+from nonet.questions.mix import Example
+from nonet.runs.attempt import ErrorClass
+from nonet.runs.plan import JOINT
 
 
 def carry_out(order: JointOrder, warm: Warm, telling: Telling) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from nonet.base import Base, base_stamp, load_base, load_tokenizer
+from nonet.bases.base import Base, base_stamp, load_base, load_tokenizer
 from nonet.compute.asks import Asks
 from nonet.compute.orders import InferOrder
 from nonet.engines import Engine

@@ -1,5 +1,5 @@
 """Waves: the members of a shard answer one after another, and nobody is asked what is decided. Knows asks and casts;
-when a question is decided is said by `nonet.decided`, who votes by the order.
+when a question is decided is said by `nonet.voting.decided`, who votes by the order.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from nonet.ballot import AbstentionReason, Ballot
-from nonet.decided import Polls
 from nonet.engines import Adapter, Ask, Cast
-from nonet.option_orders import averaged
+from nonet.questions.option_orders import averaged
+from nonet.voting.ballot import AbstentionReason, Ballot
+from nonet.voting.decided import Polls
 
 Pass = Callable[[Sequence[Adapter], Sequence[Ask]], Iterator[Cast]]
 """One pass of an engine: a cast for each adapter, with a ballot for each ask."""

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from nonet.ballot import Ballot
-from nonet.prompt import Answer
+from nonet.questions.prompt import Answer
+from nonet.voting.ballot import Ballot
 
 
 class EngineError(Exception):

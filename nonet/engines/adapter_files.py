@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 Shapes = Mapping[str, tuple[int, int]]
-"""(inputs, outputs) of each linear module of a base, by name; see nonet.weights.module_shapes."""
+"""(inputs, outputs) of each linear module of a base, by name; see nonet.bases.weights.module_shapes."""
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"

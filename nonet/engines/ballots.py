@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from nonet.ballot import Ballot
-from nonet.completion import parse_completion
 from nonet.engines import Ask, EngineError
+from nonet.questions.completion import parse_completion
+from nonet.voting.ballot import Ballot
 
 DIGITS = 6
 """Decimals kept of a log-probability; below what engines agree on."""

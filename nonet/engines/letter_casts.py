@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from nonet.ballot import Ballot
+from nonet.adapters.lora import LoraBank, LoraShape
+from nonet.bases.lean_layers import lean
+from nonet.bases.stack import is_volta
 from nonet.engines import Adapter, Ask, Cast
 from nonet.engines.adapter_files import AdapterFiles, DamagedAdapterError, Shapes, read_adapter
 from nonet.engines.letters import LetterScoring
 from nonet.engines.merged import can_merge, merged
-from nonet.lean_layers import lean
-from nonet.lora import LoraBank, LoraShape
-from nonet.out_of_memory import is_out_of_memory
-from nonet.stack import is_volta
+from nonet.limits.out_of_memory import is_out_of_memory
+from nonet.voting.ballot import Ballot
 
 Wear = Callable[[AdapterFiles], AbstractContextManager[Any]]
 """The base wearing an adapter by peft; raises DamagedAdapterError."""

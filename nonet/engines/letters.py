@@ -11,14 +11,14 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import groupby
 from typing import Any
 
-from nonet.ballot import Ballot
+from nonet.adapters.lora import LoraBank, Span
+from nonet.adapters.training import hidden_states, vocabulary_logits
+from nonet.adapters.tree import Pack, Tree, packs, tree_of
+from nonet.adapters.tree_forward import Inputs, answer_states, inputs_of, sees_trees
 from nonet.engines import Ask
 from nonet.engines.ballots import letter_ballot
-from nonet.lora import LoraBank, Span
-from nonet.out_of_memory import is_out_of_memory
-from nonet.training import hidden_states, vocabulary_logits
-from nonet.tree import Pack, Tree, packs, tree_of
-from nonet.tree_forward import Inputs, answer_states, inputs_of, sees_trees
+from nonet.limits.out_of_memory import is_out_of_memory
+from nonet.voting.ballot import Ballot
 
 CPU_TOKENS = 2048
 """Tokens of a forward on a CPU: from some hundred on a core computes as fast as it can, and what a forward holds of

@@ -11,10 +11,10 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from nonet.ballot import Ballot
+from nonet.adapters.training import decoder_of, vocabulary_logits
 from nonet.engines import Answered, Ask, Reply
 from nonet.engines.texts import Written, reply_seed, text_ballots, within_budget
-from nonet.training import decoder_of, vocabulary_logits
+from nonet.voting.ballot import Ballot
 
 TOKENS = 16384
 """Tokens of all prompts and replies of a batch together. Their keys and values take 4 GiB of a base of 32 billion

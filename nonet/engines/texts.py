@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from nonet.ballot import AbstentionReason, Ballot, Sample, sampled
-from nonet.completion import parse_completion
 from nonet.engines import Ask, Reply
+from nonet.questions.completion import parse_completion
+from nonet.voting.ballot import AbstentionReason, Ballot, Sample, sampled
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from nonet.base import Base, base_shapes
+from nonet.bases.base import Base, base_shapes
+from nonet.bases.stack import read_lora_config, unwrap
 from nonet.engines import Adapter, Answered, Ask, Cast, Reply
 from nonet.engines.adapter_files import AdapterFiles, DamagedAdapterError, read_adapter
 from nonet.engines.letter_casts import LetterCasts
 from nonet.engines.sampling import TextSampling
-from nonet.stack import read_lora_config, unwrap
 
 
 class TransformersEngine:

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nonet.base import base_config, base_shapes
+from nonet.bases.base import base_config, base_shapes
+from nonet.bases.weights import quantisation
 from nonet.engines import Adapter, Answered, Ask, Cast, EngineError, Reply
 from nonet.engines.adapter_files import DamagedAdapterError
 from nonet.engines.vllm_plain import int4_runs_here, plain_settings
 from nonet.engines.vllm_replies import Replies
 from nonet.engines.vllm_slots import Slots
-from nonet.weights import quantisation
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine lives and dies with this process

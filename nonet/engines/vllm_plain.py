@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nonet.base import base_config
-from nonet.weights import plain_weights, quantisation
+from nonet.bases.base import base_config
+from nonet.bases.weights import plain_weights, quantisation
 
 LOAD_FORMAT = "nonet_plain"
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nonet.ballot import Ballot
 from nonet.engines import Ask, Cast, EngineError, Reply
 from nonet.engines.ballots import letter_ballot
 from nonet.engines.texts import Written, reply_seed, text_ballots, within_budget
+from nonet.voting.ballot import Ballot
 
 
 class Replies:

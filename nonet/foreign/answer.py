@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from nonet.foreign.wording import plain
-from nonet.problem import LETTERS
+from nonet.questions.problem import LETTERS
 
 
 class AnswerKind(StrEnum):

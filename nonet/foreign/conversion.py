@@ -1,7 +1,7 @@
 """Foreign rows become problems: what each question is, which rows share a stem, and what is left out and why.
 
-Knows shapes and answers; every question is checked as `nonet.rows` checks Nonet's own. Nothing is dropped in silence: a
-question is in the problems or among what was left out.
+Knows shapes and answers; every question is checked as `nonet.questions.rows` checks Nonet's own. Nothing is dropped in
+silence: a question is in the problems or among what was left out.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nonet.defect import Defect, DefectsError, shown
 from nonet.foreign.answer import (
     AnswerKind,
     UncertainAnswersError,
@@ -24,8 +23,9 @@ from nonet.foreign.answer import (
 from nonet.foreign.shape import Shape, value_at
 from nonet.foreign.table import ForeignRow, LeftOut, Table
 from nonet.foreign.wording import UnorderedOptionsError, divided, listed, plain, unmarked
-from nonet.problem import LETTERS, Problem
-from nonet.rows import PSEUDO, is_plain_id, problem_of
+from nonet.questions.defect import Defect, DefectsError, shown
+from nonet.questions.problem import LETTERS, Problem
+from nonet.questions.rows import PSEUDO, is_plain_id, problem_of
 
 CLOSED = (("True", "False"), ("Yes", "No"), ("yes", "no"), ("valid", "invalid"), ("对", "错"), ("是", "否"))
 """Sets of answers that are options of their own where a file lists none."""

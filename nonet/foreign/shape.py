@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nonet.defect import Defect, DefectsError
 from nonet.foreign.answer import AnswerKind
 from nonet.foreign.table import ForeignRow, Table
+from nonet.questions.defect import Defect, DefectsError
 
 AUTO = "auto"
 COLUMNS = ("stem", "question", "options", "answer", "id")

@@ -17,8 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from nonet.defect import Defect, DefectsError, shown
-from nonet.rows import BOM, TO_UTF8, UTF16_MARKS
+from nonet.questions.defect import Defect, DefectsError, shown
+from nonet.questions.rows import BOM, TO_UTF8, UTF16_MARKS
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".txt")
 _MMLU = ("question", *"ABCDEFGHIJ")

@@ -8,16 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nonet.aggregation import Aggregation, aggregate, collect, problems_of, spec_of
-from nonet.attempt import Attempt, Attempts, Outcome
-from nonet.ballot import Ballots
-from nonet.plan import ADAPTERS, GOLD, Plan, QuestionSet
-from nonet.problem import Problem, Question, split_questions
+from nonet.questions.problem import Problem, Question, split_questions
 from nonet.report.timeline import Span, Unit, Work, spans_of
-from nonet.results import Floor, Results, floor_of, results_of
-from nonet.run_score import remembered_gold, vote_of
-from nonet.storage import Storage
-from nonet.vote import MissingBallotsError
+from nonet.runs.attempt import Attempt, Attempts, Outcome
+from nonet.runs.plan import ADAPTERS, GOLD, Plan, QuestionSet
+from nonet.runs.results import Floor, Results, floor_of, results_of
+from nonet.runs.run_score import remembered_gold, vote_of
+from nonet.stores.storage import Storage
+from nonet.voting.aggregation import Aggregation, aggregate, collect, problems_of, spec_of
+from nonet.voting.ballot import Ballots
+from nonet.voting.vote import MissingBallotsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Facts:
 
 
 def read_facts(storage: Storage, attempts: Attempts, plan: Plan) -> Facts:
-    """The facts of the run of `plan` now; raises OSError, nonet.storage.DamagedError, ValueError."""
+    """The facts of the run of `plan` now; raises OSError, nonet.stores.storage.DamagedError, ValueError."""
     gold = remembered_gold(storage, plan)
     outcomes, gap = None, ""
     try:

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations_with_replacement
 from typing import Any
 
-from nonet.pairs import VOTE
-from nonet.plan import QuestionSet
 from nonet.report.facts import Facts, Outcomes, Training
 from nonet.report.svg import FONT_SIZE, colour, drawing, new_figure, series, svg_of
 from nonet.report.timeline import Span, Work
-from nonet.results import Floor
-from nonet.score import Score
+from nonet.runs.plan import QuestionSet
+from nonet.runs.results import Floor
+from nonet.voting.pairs import VOTE
+from nonet.voting.score import Score
 
 WIDTH = 9.0
 """Inches; the page scales it."""

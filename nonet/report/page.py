@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nonet
-from nonet.attempt import Attempts
-from nonet.ballot import Ballot
-from nonet.logbook import GIB, drawn_text
-from nonet.pairs import VOTE, pair_between
-from nonet.plan import Plan, QuestionSet
-from nonet.problem import Question
+from nonet.questions.problem import Question
 from nonet.report.facts import Facts, failures, read_facts
 from nonet.report.figures import accuracy_svg, agreement_svg, losses_svg, timeline_svg
 from nonet.report.timeline import shares_of
-from nonet.score import Score
-from nonet.storage import Storage
-from nonet.vote import Verdict
+from nonet.runs.attempt import Attempts
+from nonet.runs.logbook import GIB, drawn_text
+from nonet.runs.plan import Plan, QuestionSet
+from nonet.stores.storage import Storage
+from nonet.voting.ballot import Ballot
+from nonet.voting.pairs import VOTE, pair_between
+from nonet.voting.score import Score
+from nonet.voting.vote import Verdict
 
 CLOSEST = 20
 """Questions shown with every ballot."""
@@ -46,7 +46,7 @@ class Close:
 def write_report(storage: Storage, attempts: Attempts, plan: Plan) -> int:
     """Write report.html of the run of `plan` into its folder; returns its size in bytes.
 
-    Raises OSError, nonet.storage.DamagedError.
+    Raises OSError, nonet.stores.storage.DamagedError.
     """
     data = page(read_facts(storage, attempts, plan)).encode()
     storage.store.replace(storage.home.report(plan.run), data)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from nonet.attempt import Attempt, Outcome
+from nonet.runs.attempt import Attempt, Outcome
 
 
 class Work(StrEnum):

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import nonet
-from nonet.logbook import drawn_text
-from nonet.plan import BaseModel
 from nonet.report.facts import Facts
-from nonet.results import Results
-from nonet.score import Score
-from nonet.storage import Commit
+from nonet.runs.logbook import drawn_text
+from nonet.runs.plan import BaseModel
+from nonet.runs.results import Results
+from nonet.stores.storage import Commit
+from nonet.voting.score import Score
 
 _TEMPLATE = "card.md.jinja"
 

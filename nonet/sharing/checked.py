@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from nonet.engines.adapter_files import CONFIG, WEIGHTS, Shapes, expected_shapes
-from nonet.key import canonical, digest, key_of
-from nonet.problem import Problem
+from nonet.questions.problem import Problem
+from nonet.questions.split import normal_stem
 from nonet.sharing.found import TOLD, FoundAdapter, NotAnAdapterError
-from nonet.split import normal_stem
+from nonet.stores.key import canonical, digest, key_of
 
 KNOWN = ("peft_type", "r", "lora_alpha", "target_modules", "use_rslora", "bias")
 """Settings of a LoRA configuration that change what an adapter does, and that all engines take alike."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from nonet.attempt import Attempts
 from nonet.engines.adapter_files import CONFIG, WEIGHTS
-from nonet.plan import ADAPTERS
+from nonet.runs.attempt import Attempts
+from nonet.runs.plan import ADAPTERS
 from nonet.sharing.checked import CheckedAdapter, check_adapter, content_key, effective_config
 from nonet.sharing.found import TOLD, FoundAdapter, NotAnAdapterError
-from nonet.storage import Commit, Storage
+from nonet.stores.storage import Commit, Storage
 from nonet.stores.store import Published
 
 PREFIX = 12

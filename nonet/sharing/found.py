@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from nonet.engines.adapter_files import CONFIG, WEIGHTS
-from nonet.key import digest
+from nonet.stores.key import digest
 
 SUMS = "SHA256SUMS"
 """The checksums of all other files of a pack, as `sha256sum -c` reads them."""

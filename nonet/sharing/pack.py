@@ -9,22 +9,22 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from nonet.aggregation import collect
-from nonet.attempt import Attempts
 from nonet.engines.adapter_files import CONFIG, WEIGHTS
-from nonet.key import digest
-from nonet.mix import Example, read_examples
-from nonet.plan import ADAPTERS, GOLD, Plan, PlannedAdapter, QuestionSet
+from nonet.questions.mix import Example, read_examples
+from nonet.questions.rows import dumps
 from nonet.report.facts import read_facts
 from nonet.report.page import page
-from nonet.result import submission_of
-from nonet.rows import dumps
-from nonet.run_score import manifest_of, remembered_score
+from nonet.runs.attempt import Attempts
+from nonet.runs.plan import ADAPTERS, GOLD, Plan, PlannedAdapter, QuestionSet
+from nonet.runs.result import submission_of
+from nonet.runs.run_score import manifest_of, remembered_score
 from nonet.sharing.card import card
 from nonet.sharing.checked import stem_mark
 from nonet.sharing.found import SUMS, TOLD
 from nonet.sharing.public import public_facts, public_json, public_plan, public_text
-from nonet.storage import Commit, Storage
+from nonet.stores.key import digest
+from nonet.stores.storage import Commit, Storage
+from nonet.voting.aggregation import collect
 
 LOSSES = "losses.json"
 
@@ -39,7 +39,7 @@ def pack_files(
     """(path, content) of each file of the pack of the run of `plan`, the checksums last.
 
     Without `data` no row of test, validation or mixes, and no report, which shows some; without `ballots` no ballots.
-    Raises NothingToPackError, nonet.storage.DamagedError, OSError.
+    Raises NothingToPackError, nonet.stores.storage.DamagedError, OSError.
     """
     sums = []
     for name, content in _files(storage, attempts, plan, data=data, ballots=ballots):

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from nonet.attempt import Attempt
-from nonet.plan import Plan
 from nonet.report.facts import Facts
 from nonet.report.timeline import Span
+from nonet.runs.attempt import Attempt
+from nonet.runs.plan import Plan
 
 _PATH = re.compile(r"""(?<![\w.~:/<-])(?:file://)?(?:~|(?:/[^\s/'"<>{}\[\],#|;]+))(?:/[^\s/'"<>{}\[\],#|;]+)+/?""")
 _LOGIN = re.compile(r"(?<=://)[^\s/@]+@")

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from nonet.home import Home
+from nonet.stores.home import Home
 
 FORMS = "a folder, file:///folder, or s3://bucket/prefix"
 

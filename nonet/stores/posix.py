@@ -1,4 +1,5 @@
-"""A folder as a store: a local disk, NFS, a cluster file system. Knows hard links, renames and fsync (nonet.atomic).
+"""A folder as a store: a local disk, NFS, a cluster file system. Knows hard links, renames and fsync
+(nonet.stores.atomic).
 
 It needs of the file system what POSIX and NFSv4 (RFC 7530) promise: link(2) is exclusive, rename(2) is atomic, and what
 was synced stays. NFS clients may see the names in a folder late, by their attribute cache (`acdirmax`):
@@ -17,8 +18,17 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
-from nonet.atomic import PART, create_file, link_new, parts_of, replace_file, sync_file, sync_folder, written_beside
-from nonet.space import shortage
+from nonet.limits.space import shortage
+from nonet.stores.atomic import (
+    PART,
+    create_file,
+    link_new,
+    parts_of,
+    replace_file,
+    sync_file,
+    sync_folder,
+    written_beside,
+)
 from nonet.stores.store import Published, Stamp, Store
 
 

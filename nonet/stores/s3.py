@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from nonet.atomic import PART
+from nonet.stores.atomic import PART
 from nonet.stores.s3_objects import ABSENT, Objects, Seen
 from nonet.stores.store import Published, Stamp, Store
 

@@ -5,8 +5,8 @@ Reads only, so that a storage that cannot be written will do; what is damaged st
 
 from __future__ import annotations
 
-from nonet.plan import Plan
-from nonet.storage import Storage
+from nonet.runs.plan import Plan
+from nonet.stores.storage import Storage
 from nonet.verification.artifacts import check_adapters, check_ballots
 from nonet.verification.check import Check, Outcome
 from nonet.verification.planned import check_bases, check_inputs, check_keys, check_plan

@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from nonet.aggregation import problems_of
-from nonet.ballot import Ballot
 from nonet.engines.adapter_files import CONFIG, WEIGHTS
-from nonet.plan import ADAPTERS, Plan, PlannedAdapter, QuestionSet
-from nonet.problem import Question, split_questions
+from nonet.questions.problem import Question, split_questions
+from nonet.runs.plan import ADAPTERS, Plan, PlannedAdapter, QuestionSet
+from nonet.runs.unit_keys import NOT_IN_KEYS
 from nonet.sharing.commit import imported_key
-from nonet.storage import Commit, DamagedError, Storage
-from nonet.unit_keys import NOT_IN_KEYS
+from nonet.stores.storage import Commit, DamagedError, Storage
 from nonet.verification.check import Check, Outcome
+from nonet.voting.aggregation import problems_of
+from nonet.voting.ballot import Ballot
 
 _SHOWN = 5
 _ANSWER = "set it aside with `nonet vote {run}`, and a fleet answers that shard again"

@@ -6,14 +6,14 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from nonet.aggregation import problems_of
-from nonet.fingerprint import NoBaseError, base_digest
-from nonet.key import canonical, digest
-from nonet.mix import read_examples
-from nonet.plan import Plan, QuestionSet
-from nonet.storage import DamagedInputError, Storage
-from nonet.unit_keys import adapter_key, rows_digest
+from nonet.bases.fingerprint import NoBaseError, base_digest
+from nonet.questions.mix import read_examples
+from nonet.runs.plan import Plan, QuestionSet
+from nonet.runs.unit_keys import adapter_key, rows_digest
+from nonet.stores.key import canonical, digest
+from nonet.stores.storage import DamagedInputError, Storage
 from nonet.verification.check import Check, Outcome
+from nonet.voting.aggregation import problems_of
 
 _AGAIN = "remove it and submit its batch again"
 

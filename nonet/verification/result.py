@@ -6,15 +6,15 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from nonet.aggregation import aggregate, problems_of, spec_of
-from nonet.key import digest
-from nonet.plan import VOTES, Plan, QuestionSet
-from nonet.problem import Problem, split_questions
-from nonet.run_score import manifest_of, remembered_gold, remembered_score
-from nonet.score import score_answers
-from nonet.storage import DamagedError, DamagedInputError, Storage
+from nonet.questions.problem import Problem, split_questions
+from nonet.runs.plan import VOTES, Plan, QuestionSet
+from nonet.runs.run_score import manifest_of, remembered_gold, remembered_score
+from nonet.stores.key import digest
+from nonet.stores.storage import DamagedError, DamagedInputError, Storage
 from nonet.verification.check import Check, Outcome
-from nonet.vote import MissingBallotsError
+from nonet.voting.aggregation import aggregate, problems_of, spec_of
+from nonet.voting.score import score_answers
+from nonet.voting.vote import MissingBallotsError
 
 _FLEET = "a fleet writes it again from the ballots (`nonet up`)"
 _GOING = "`nonet status {run}` says what is left to do"

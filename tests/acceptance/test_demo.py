@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nonet.rows import read_problems
+from nonet.questions.rows import read_problems
 from tests.acceptance.conftest import ROOT, Demo
 
 pytestmark = pytest.mark.timeout(1200)

@@ -22,7 +22,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 from config.settings import Settings
-from nonet.plan import Plan, plan_from_json
+from nonet.runs.plan import Plan, plan_from_json
 from tests.small_batch import ROOT, write_batch
 from workers.redis_server import free_port
 

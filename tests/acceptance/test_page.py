@@ -18,8 +18,8 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from nonet.attempt import Outcome
-from nonet.plan import Plan
+from nonet.runs.attempt import Outcome
+from nonet.runs.plan import Plan
 from scheduler.state import Phase, UnitState
 from tests.acceptance.conftest import Demo
 from tests.rig import ROOT, Rig

@@ -11,8 +11,8 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-from nonet.aggregation import aggregate, spec_of
-from nonet.result import write_result
+from nonet.runs.result import write_result
+from nonet.voting.aggregation import aggregate, spec_of
 from tests.acceptance.conftest import Demo
 from tests.cli_home import CliHome, write_files
 

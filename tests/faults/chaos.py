@@ -15,8 +15,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nonet.attempt import Outcome
-from nonet.plan import Plan
+from nonet.runs.attempt import Outcome
+from nonet.runs.plan import Plan
 from scheduler.state import Phase, RunState, UnitState
 from tests.faults.injections import KINDS, Explained, Injector
 from tests.faults.paced import PacedRig

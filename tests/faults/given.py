@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 
-from nonet.plan import ADAPTERS, Plan
+from nonet.runs.plan import ADAPTERS, Plan
 from tests.faults.paced import Reference
 from tests.rig import Rig
 from tests.undisturbed import Undisturbed

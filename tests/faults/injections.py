@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from config.queues import INFER_TASK, TRAIN_TASK
-from nonet.plan import ADAPTERS, Cell, Plan
+from nonet.runs.plan import ADAPTERS, Cell, Plan
 from tasks.app import make_app
 from tests.faults.paced import PacedRig, World
 from tests.faults.proxy import Proxy

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from nonet.attempt import Outcome
 from nonet.parent import die_with_parent
-from nonet.plan import Plan
+from nonet.runs.attempt import Outcome
+from nonet.runs.plan import Plan
 from scheduler.state import Phase
 from tests.faults.proxy import Proxy
 from tests.rig import ROOT, Rig

@@ -18,16 +18,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from nonet.atomic import replace_file
-from nonet.ballot import Ballot
+from nonet.adapters.recipe import Recipe
 from nonet.compute import __main__ as life
 from nonet.compute import infer, train, train_jointly
 from nonet.compute.orders import AdapterOrder, InferOrder, JointOrder, TrainOrder
 from nonet.compute.telling import DrainedError, Telling
 from nonet.engines.adapter_files import CONFIG, WEIGHTS
-from nonet.mix import read_examples
-from nonet.recipe import Recipe
-from nonet.rows import read_problems
+from nonet.questions.mix import read_examples
+from nonet.questions.rows import read_problems
+from nonet.stores.atomic import replace_file
+from nonet.voting.ballot import Ballot
 
 CHECKPOINT = "step.json"
 SEGMENTATION_FAULT = 128 + 11

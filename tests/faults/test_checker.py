@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
-from nonet.attempt import Attempts, ErrorClass, Outcome
-from nonet.plan import ADAPTERS, Plan, plan_from_json
-from nonet.storage import DamagedError
+from nonet.runs.attempt import Attempts, ErrorClass, Outcome
+from nonet.runs.plan import ADAPTERS, Plan, plan_from_json
+from nonet.stores.storage import DamagedError
 from tests import promises
 from tests.faults.paced import PacedRig, Reference
 from tests.promises import check_promises

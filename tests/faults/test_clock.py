@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nonet.plan import Plan
+from nonet.runs.plan import Plan
 from tests.faults.paced import PacedRig, Reference, World
 from tests.promises import check_promises
 from tests.rig import LEASE_SECONDS

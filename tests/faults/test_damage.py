@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nonet.attempt import ErrorClass
-from nonet.plan import ADAPTERS, VOTES, Plan
+from nonet.runs.attempt import ErrorClass
+from nonet.runs.plan import ADAPTERS, VOTES, Plan
 from tests.faults.given import last_shard, nothing, submit_given
 from tests.faults.paced import PacedRig, Reference
 from tests.promises import check_promises

@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 import time
 
-from nonet.attempt import Attempt, Outcome
-from nonet.plan import Plan
+from nonet.runs.attempt import Attempt, Outcome
+from nonet.runs.plan import Plan
 from tests.faults.mounts import lost
 from tests.faults.paced import PacedRig, Reference
 from tests.promises import check_promises

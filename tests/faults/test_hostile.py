@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 
 from config.batch import load_batch
 from config.queues import QUEUE_OF, Queue
-from nonet.attempt import ErrorClass
-from nonet.defect import DefectsError
-from nonet.fingerprint import NoBaseError, identify_base
-from nonet.plan import ADAPTERS
-from nonet.rows import read_problems
-from nonet.storage import Published
+from nonet.bases.fingerprint import NoBaseError, identify_base
+from nonet.questions.defect import DefectsError
+from nonet.questions.rows import read_problems
+from nonet.runs.attempt import ErrorClass
+from nonet.runs.plan import ADAPTERS
+from nonet.stores.storage import Published
 from scheduler.state import Phase
 from tasks.app import make_app
 from tests.faults.given import last_shard, submit_given

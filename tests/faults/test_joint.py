@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nonet.attempt import ErrorClass, Outcome
-from nonet.plan import ADAPTERS, Plan
+from nonet.runs.attempt import ErrorClass, Outcome
+from nonet.runs.plan import ADAPTERS, Plan
 from scheduler.state import Phase, UnitState
 from tasks.announcement import announced
 from tests.faults.paced import PacedRig, Reference

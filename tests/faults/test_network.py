@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from nonet.attempt import Attempt, Outcome
+from nonet.runs.attempt import Attempt, Outcome
 from tasks.app import make_app
 from tests.faults.paced import PacedRig, Reference, World
 from tests.faults.proxy import Cut, Proxy, Way

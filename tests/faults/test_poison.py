@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from config.queues import INFER_TASK
-from nonet.attempt import ErrorClass, Outcome
-from nonet.plan import Plan
+from nonet.runs.attempt import ErrorClass, Outcome
+from nonet.runs.plan import Plan
 from scheduler.state import Phase, UnitState
 from tasks.app import make_app
 from tests.faults.given import last_shard, submit_given

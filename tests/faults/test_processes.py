@@ -9,8 +9,8 @@ import time
 import psutil
 import pytest
 
-from nonet.attempt import Attempt, ErrorClass, Outcome
-from nonet.plan import ADAPTERS, Plan
+from nonet.runs.attempt import Attempt, ErrorClass, Outcome
+from nonet.runs.plan import ADAPTERS, Plan
 from scheduler.state import Phase
 from tests.faults.given import first_training, submit_given
 from tests.promises import check_promises

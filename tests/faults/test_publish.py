@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from config.queues import INFER_TASK, TRAIN_TASK, VOTE_TASK
-from nonet.aggregation import aggregate, spec_of
-from nonet.attempt import Attempts
-from nonet.home import Home
-from nonet.plan import ADAPTERS, VOTES
-from nonet.result import write_result
-from nonet.storage import Published, Storage
+from nonet.runs.attempt import Attempts
+from nonet.runs.plan import ADAPTERS, VOTES
+from nonet.runs.result import write_result
+from nonet.stores.home import Home
+from nonet.stores.storage import Published, Storage
+from nonet.voting.aggregation import aggregate, spec_of
 from scheduler.state import Phase
 from tasks.app import make_app
 from tests.faults.kills import FILE_STEPS, dies_at, fork, in_child

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nonet.attempt import ErrorClass, Outcome
-from nonet.plan import ADAPTERS, Plan
+from nonet.runs.attempt import ErrorClass, Outcome
+from nonet.runs.plan import ADAPTERS, Plan
 from tests.faults.paced import PacedRig, Reference, World
 from tests.faults.proxy import Proxy
 from tests.promises import check_promises

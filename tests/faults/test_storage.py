@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from nonet.attempt import ErrorClass
-from nonet.plan import Plan
+from nonet.runs.attempt import ErrorClass
+from nonet.runs.plan import Plan
 from tests.faults.mounts import lost, mounted
 from tests.faults.paced import PacedRig, Reference, undisturbed_paced
 from tests.promises import check_promises

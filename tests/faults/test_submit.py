@@ -12,8 +12,8 @@ import redis.connection
 
 from config.batch import load_batch
 from config.queues import Queue
-from nonet.fingerprint import identify_base
-from nonet.storage import Storage
+from nonet.bases.fingerprint import identify_base
+from nonet.stores.storage import Storage
 from scheduler.inflight import message_keys
 from scheduler.loop import Scheduler
 from scheduler.plan import Draft, draft

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from nonet.checkpoint import KEPT, Checkpoint, latest_checkpoint, remove_leftovers, write_checkpoint
+from nonet.adapters.checkpoint import KEPT, Checkpoint, latest_checkpoint, remove_leftovers, write_checkpoint
 
 IDENTITY = "the same training"
 STEPS = 60

@@ -24,10 +24,10 @@ from typing import Any
 
 import psutil
 
-from nonet.attempt import Attempts, Outcome
-from nonet.home import Home
-from nonet.plan import ADAPTERS, Plan, plan_from_json
-from nonet.storage import Storage
+from nonet.runs.attempt import Attempts, Outcome
+from nonet.runs.plan import ADAPTERS, Plan, plan_from_json
+from nonet.stores.home import Home
+from nonet.stores.storage import Storage
 from tests.gpu.long_rows import write_long_batch
 from workers.redis_server import free_port
 

@@ -1,10 +1,10 @@
-"""nonet.adam beside torch's own clipping and AdamW, some steps of random gradients; for the Python of a stack."""
+"""nonet.adapters.adam beside torch's own clipping and AdamW, some steps of random gradients; by a stack's Python."""
 
 from __future__ import annotations
 
 import torch
 
-from nonet.adam import Adam
+from nonet.adapters.adam import Adam
 
 STEPS, TENSORS = 4, 30
 

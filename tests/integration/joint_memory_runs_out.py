@@ -11,7 +11,7 @@ import json
 import sys
 from typing import Any
 
-from nonet import joint
+from nonet.adapters import joint
 from nonet.compute import train_jointly
 from nonet.compute.orders import JointOrder, read_order
 from nonet.compute.warm import Warm

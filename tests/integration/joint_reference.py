@@ -20,12 +20,12 @@ from typing import Any
 
 from lora_reference import RANK, adapter_weights, apart, tiny_model
 
-from nonet.joint import JointWatch, train_jointly
-from nonet.joint_step import Turn, backward
-from nonet.lora import LoraBank, LoraShape
-from nonet.recipe import Recipe
-from nonet.stack import unwrap
-from nonet.training import Course, Lesson, Watch, answer_loss, fresh_adapter, step_seed, train
+from nonet.adapters.joint import JointWatch, train_jointly
+from nonet.adapters.joint_step import Turn, backward
+from nonet.adapters.lora import LoraBank, LoraShape
+from nonet.adapters.recipe import Recipe
+from nonet.adapters.training import Course, Lesson, Watch, answer_loss, fresh_adapter, step_seed, train
+from nonet.bases.stack import unwrap
 
 COURSES = (7, 4, 9, 6, 5)
 """Lessons of each adapter."""

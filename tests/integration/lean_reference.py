@@ -5,8 +5,8 @@
 Prints JSON. `torch`: over the base with three adapters whose tokens alternate, plain and packed: differences of the
 outputs and of gradients between the plain way and the one for GPUs (here on a CPU, in float32), bytes kept for the
 backward pass by both, tensors of a gate's size that are kept without recomputation and with it, and the gradients of
-the lean functions beside numerical ones in float64, and nonet.adam beside torch's. `triton`: the kernels, interpreted,
-beside torch's functions on random numbers. Differences are relative to the largest number there is.
+the lean functions beside numerical ones in float64, and nonet.adapters.adam beside torch's. `triton`: the kernels,
+interpreted, beside torch's functions on random numbers. Differences are relative to the largest number there is.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from typing import Any
 
 import torch
 
-from nonet import lean_layers, lora, lora_product, triton_layers
+from nonet.adapters import lora, lora_product
+from nonet.bases import lean_layers, triton_layers
 from tests.integration.adam_reference import alike
 
 
 def by_torch(path: str) -> dict[str, Any]:
-    from nonet.base import Form, load_base
+    from nonet.bases.base import Form, load_base
 
     told = {form.value: adapted(load_base(path, "cpu", form).model) for form in Form}
     draw = torch.Generator().manual_seed(0)

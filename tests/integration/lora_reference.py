@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from nonet.lora import LoraBank, LoraShape, Span, file_name, fresh_weights
-from nonet.recipe import TARGETS, Recipe
-from nonet.training import fresh_adapter, hidden_states
+from nonet.adapters.lora import LoraBank, LoraShape, Span, file_name, fresh_weights
+from nonet.adapters.recipe import TARGETS, Recipe
+from nonet.adapters.training import fresh_adapter, hidden_states
 
 RANK, SCALE = 4, 2.0
 LENGTHS = (9, 14, 5)
@@ -73,7 +73,7 @@ def alone(model: Any, weights: Any, rows: Any, mask: Any, recipe: Recipe, seed: 
     import torch
     from peft import set_peft_model_state_dict
 
-    from nonet.stack import unwrap
+    from nonet.bases.stack import unwrap
 
     wrapped = fresh_adapter(model, recipe)
     try:
@@ -150,7 +150,7 @@ def packed(base: str) -> dict[str, float]:
     """Two adapters on rows of one length, over packed weights, beside peft over the same."""
     import torch
 
-    from nonet.base import Form, load_base
+    from nonet.bases.base import Form, load_base
 
     recipe = Recipe(rank=RANK, alpha=int(RANK * SCALE))
     model = load_base(base, "cpu", Form.PACKED).model

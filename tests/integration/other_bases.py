@@ -10,10 +10,10 @@ import shutil
 import sys
 from pathlib import Path
 
-from nonet.awq import ORDER
-from nonet.base import base_config
-from nonet.gptq import unpacked
-from nonet.weights import plain_weights, quantisation
+from nonet.bases.awq import ORDER
+from nonet.bases.base import base_config
+from nonet.bases.gptq import unpacked
+from nonet.bases.weights import plain_weights, quantisation
 
 
 def main(base: Path, out: Path, form: str) -> None:

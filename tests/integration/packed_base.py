@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
-from nonet.base import Form, load_base
-from nonet.recipe import Recipe
-from nonet.stack import linear_layers
-from nonet.training import Lesson, answer_loss, fresh_adapter
+from nonet.adapters.recipe import Recipe
+from nonet.adapters.training import Lesson, answer_loss, fresh_adapter
+from nonet.bases.base import Form, load_base
+from nonet.bases.stack import linear_layers
 
 LESSONS = (Lesson(tuple(range(1, 80)), (5,)), Lesson(tuple(range(30, 90)), (7,)))
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
-from nonet.gptq import dequantised
-from nonet.packed_linear import packed_linear, packed_linears
-from nonet.packed_weight import packed_weight
+from nonet.bases.gptq import dequantised
+from nonet.bases.packed_linear import packed_linear, packed_linears
+from nonet.bases.packed_weight import packed_weight
 
 INPUTS, OUTPUTS, ROWS = 256, 192, 5
 
@@ -128,8 +128,8 @@ def compared(library: str, layout: Layout) -> dict[str, Any] | None:
 
 
 def triton(layout: Layout, dtype: Any) -> dict[str, Any]:
-    """The kernel, interpreted, beside the numbers of `nonet.gptq`: the largest difference of two numbers."""
-    from nonet.triton_dequantise import dequantise
+    """The kernel, interpreted, beside the numbers of `nonet.bases.gptq`: the largest difference of two numbers."""
+    from nonet.bases.triton_dequantise import dequantise
 
     parts = tensors(layout)
     bias = parts.pop("bias")

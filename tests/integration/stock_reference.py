@@ -66,9 +66,9 @@ def loss(base: str) -> dict[str, float]:
     """
     import torch
 
-    from nonet.base import load_base
-    from nonet.recipe import Recipe
-    from nonet.training import Lesson, answer_loss, fresh_adapter, recompute_activations
+    from nonet.adapters.recipe import Recipe
+    from nonet.adapters.training import Lesson, answer_loss, fresh_adapter, recompute_activations
+    from nonet.bases.base import load_base
 
     torch.set_num_threads(1)
     wrapped = fresh_adapter(load_base(base, "cpu").model, Recipe())
@@ -118,8 +118,8 @@ def ordinary_loss(wrapped: Any, lessons: Any) -> Any:
 
 def weights(base: str) -> dict[str, float]:
     """Largest difference of any weight, exact and after rounding to float16 as GPTQModel computes."""
-    from nonet.base import base_config
-    from nonet.weights import plain_weights, quantisation
+    from nonet.bases.base import base_config
+    from nonet.bases.weights import plain_weights, quantisation
 
     own = plain_weights(Path(base), quantisation(base_config(base)))
     worst = {"modules": 0.0, "exact": 0.0, "rounded": 0.0}
@@ -134,10 +134,10 @@ def weights(base: str) -> dict[str, float]:
 
 
 def prompts(base: str, examples: str, prompt: str, length: str) -> list[dict[str, Any]]:
-    from nonet.base import load_tokenizer
-    from nonet.mix import read_examples
-    from nonet.prompt import Prompt
-    from nonet.tokens import prompt_ids
+    from nonet.bases.base import load_tokenizer
+    from nonet.questions.mix import read_examples
+    from nonet.questions.prompt import Prompt
+    from nonet.questions.tokens import prompt_ids
 
     tokenizer = load_tokenizer(base)
     told = []

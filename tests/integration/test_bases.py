@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nonet.aggregation import aggregate, spec_of
-from nonet.plan import ADAPTERS
+from nonet.runs.plan import ADAPTERS
+from nonet.voting.aggregation import aggregate, spec_of
 from scheduler.state import Phase
 from tests.integration.compute_rig import (
     BASE,

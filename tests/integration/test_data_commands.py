@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 
 from cli.errors import explain
 from cli.main import nonet_command
-from nonet.problem import Problem
-from nonet.rows import read_problems
+from nonet.questions.problem import Problem
+from nonet.questions.rows import read_problems
 
 DEMO = Path(__file__).resolve().parents[2] / "data" / "demo"
 TWO = {"question": "Who wins?", "options": ["Ann", "Bo"]}

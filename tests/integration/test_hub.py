@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from nonet.fingerprint import base_digest
-from nonet.plan import plan_from_json
+from nonet.bases.fingerprint import base_digest
+from nonet.runs.plan import plan_from_json
 from tests.cli_home import BATCH, write_files
 from tests.hub_server import COMMIT, MODEL, HubServer, hub_server
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas
 
-from nonet.aggregation import aggregate, spec_of
-from nonet.plan import Plan, plan_from_json
-from nonet.result import write_result
+from nonet.runs.plan import Plan, plan_from_json
+from nonet.runs.result import write_result
+from nonet.voting.aggregation import aggregate, spec_of
 from tests.cli_home import CliHome, write_files
 from tests.rig import ROOT
 
@@ -24,10 +24,10 @@ WRITER = """
 import sys, time
 from pathlib import Path
 import xlsxwriter
-from nonet.home import Home
-from nonet.storage import Storage
-from nonet import workbook
-from nonet.workbook import write_logbook
+from nonet.stores.home import Home
+from nonet.stores.storage import Storage
+from nonet.runs import workbook
+from nonet.runs.workbook import write_logbook
 made, pauses = workbook.workbook_bytes, []
 
 def slow(book):

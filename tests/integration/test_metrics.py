@@ -11,7 +11,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from nonet.plan import Plan
+from nonet.runs.plan import Plan
 from scheduler.state import Phase
 from tests.rig import ROOT, Rig
 from tests.small_batch import write_batch

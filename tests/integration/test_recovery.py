@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import psutil
 
-from nonet.plan import ADAPTERS, Plan
+from nonet.runs.plan import ADAPTERS, Plan
 from scheduler.state import Phase
 from tests.promises import check_promises
 from tests.rig import Rig

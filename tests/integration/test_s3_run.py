@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nonet.plan import ADAPTERS
+from nonet.runs.plan import ADAPTERS
 from scheduler.state import Phase
 from tests.promises import check_promises
 from tests.rig import Rig

@@ -20,11 +20,11 @@ from bench.scale import measure
 from bench.scale_home import do_part, write_batch
 from config.batch import load_batch
 from config.queues import INFER_TASK
-from nonet.attempt import Attempts
-from nonet.fingerprint import identify_base
-from nonet.plan import Plan
-from nonet.storage import Storage
+from nonet.bases.fingerprint import identify_base
+from nonet.runs.attempt import Attempts
+from nonet.runs.plan import Plan
 from nonet.stores.address import home_at
+from nonet.stores.storage import Storage
 from scheduler.dispatch import dispatch
 from scheduler.inflight import UnknownInFlight
 from scheduler.plan import draft

@@ -15,7 +15,7 @@ import redis
 from kombu.exceptions import OperationalError
 
 from config.redis_url import with_tls
-from nonet.plan import Plan
+from nonet.runs.plan import Plan
 from tasks.app import make_app
 from tests.integration.secured_rig import SecuredRig, authority
 from tests.small_batch import write_batch

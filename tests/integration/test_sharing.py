@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from nonet.aggregation import collect
-from nonet.ballot import Ballots
-from nonet.home import Home
-from nonet.plan import ADAPTERS, Plan, QuestionSet, plan_from_json
-from nonet.storage import Storage
+from nonet.runs.plan import ADAPTERS, Plan, QuestionSet, plan_from_json
+from nonet.stores.home import Home
+from nonet.stores.storage import Storage
+from nonet.voting.aggregation import collect
+from nonet.voting.ballot import Ballots
 from scheduler.state import Phase
 from tests.integration.compute_rig import BASE, PROMPT, run_in_stack
 from tests.rig import Rig

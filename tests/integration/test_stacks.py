@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from nonet.plan import ADAPTERS
+from nonet.runs.plan import ADAPTERS
 from scheduler.state import Phase
 from tests.integration.compute_rig import (
     BASE,

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from cli.exit_codes import ExitCode
-from nonet.plan import QuestionSet
+from nonet.runs.plan import QuestionSet
 from scheduler.state import Phase
 from tests.rig import Rig
 from tests.small_batch import DEMO, write_batch

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from nonet.atomic import PART
-from nonet.attempt import Attempts, Outcome
-from nonet.home import Home
-from nonet.storage import DamagedError, Published, Storage
+from nonet.runs.attempt import Attempts, Outcome
 from nonet.stores.address import home_at
+from nonet.stores.atomic import PART
+from nonet.stores.home import Home
+from nonet.stores.storage import DamagedError, Published, Storage
 from nonet.stores.store import Store
 from tasks.waiting import is_away
 from tests.s3_server import BUCKET, CREDENTIALS, S3Server

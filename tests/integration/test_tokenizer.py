@@ -6,10 +6,10 @@ import json
 import subprocess
 from pathlib import Path
 
-from nonet.prompt import Prompt, messages
-from nonet.rows import read_problems
-from nonet.tokenizer import Tokenizer
-from nonet.tokens import prompt_ids
+from nonet.questions.prompt import Prompt, messages
+from nonet.questions.rows import read_problems
+from nonet.questions.tokenizer import Tokenizer
+from nonet.questions.tokens import prompt_ids
 from tests.rig import ROOT, STACKS
 
 BASE = ROOT / "models" / "demo-base"

@@ -11,9 +11,9 @@ import pytest
 from click.testing import Result
 
 from cli.exit_codes import ExitCode
-from nonet.home import Home
-from nonet.plan import ADAPTERS, plan_from_json
+from nonet.runs.plan import ADAPTERS, plan_from_json
 from nonet.stores.address import home_at
+from nonet.stores.home import Home
 from tests.cli_home import CliHome, write_files
 from tests.s3_server import BUCKET, CREDENTIALS, S3Server
 

@@ -10,7 +10,7 @@ import pandas
 import pytest
 
 from cli.exit_codes import ExitCode
-from nonet.plan import ADAPTERS, Plan, PlannedUse
+from nonet.runs.plan import ADAPTERS, Plan, PlannedUse
 from scheduler.state import Phase
 from tests.rig import Rig
 from tests.small_batch import DEMO, ROOT

@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nonet.base import load_base
+from nonet.bases.base import load_base
 from nonet.engines import Ask, Reply
 from nonet.engines.sampling import TextSampling
-from nonet.prompt import Prompt
-from nonet.rows import read_problems
-from nonet.tokens import letter_ids, prompt_ids
+from nonet.questions.prompt import Prompt
+from nonet.questions.rows import read_problems
+from nonet.questions.tokens import letter_ids, prompt_ids
 
 
 def main(base: str, rows: str, tokens: int) -> dict[str, Any]:

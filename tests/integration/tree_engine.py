@@ -23,9 +23,9 @@ def random_adapter(base: Any, folder: Path, seed: int) -> None:
     """An adapter in peft's format that changes every answer."""
     import torch
 
-    from nonet.recipe import Recipe
-    from nonet.stack import unwrap
-    from nonet.training import fresh_adapter
+    from nonet.adapters.recipe import Recipe
+    from nonet.adapters.training import fresh_adapter
+    from nonet.bases.stack import unwrap
 
     wrapped = fresh_adapter(base.model, Recipe(rank=4, seed=seed))
     generator = torch.Generator().manual_seed(seed)
@@ -58,7 +58,7 @@ def alone(base: Any, folder: Path, asks: Sequence[Any]) -> list[list[float]]:
     import torch
     from peft import PeftModel
 
-    from nonet.stack import read_lora_config, unwrap
+    from nonet.bases.stack import read_lora_config, unwrap
 
     config = read_lora_config(json.loads((folder / "adapter_config.json").read_text("utf-8")))
     model = PeftModel.from_pretrained(base.model, folder, config=config).eval()
@@ -81,7 +81,7 @@ def answered(base: Any, folders: Sequence[Path], asks: Sequence[Any]) -> tuple[l
 
 def short_of_memory(most: int) -> Callable[..., Any]:
     """A forward that has memory for so many tokens."""
-    from nonet.tree_forward import answer_states
+    from nonet.adapters.tree_forward import answer_states
 
     def forward(model: Any, inputs: Any, **named: Any) -> Any:
         if inputs.ids.numel() > most:
@@ -94,7 +94,7 @@ def short_of_memory(most: int) -> Callable[..., Any]:
 def compared(path: str, folder: str) -> dict[str, Any]:
     import torch
 
-    from nonet.base import Form, load_base
+    from nonet.bases.base import Form, load_base
 
     torch.set_num_threads(1)
     base = load_base(path, "cpu", Form.RESIDENT)

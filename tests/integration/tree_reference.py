@@ -61,7 +61,7 @@ def keep_type(model: Any) -> None:
 def compared(model: Any, random: Random) -> dict[str, float]:
     import torch
 
-    from nonet.tree import packs, tree_of
+    from nonet.adapters.tree import packs, tree_of
 
     worst = {"logprobs": 0.0, "gradient": 0.0, "prompts": 0, "spread": 0.0}
     for _ in range(3):
@@ -90,14 +90,14 @@ def drawn_problem(random: Random) -> list[list[int]]:
 def one_by_one(model: Any, prompt: list[int]) -> Any:
     import torch
 
-    from nonet.training import hidden_states, vocabulary_logits
+    from nonet.adapters.training import hidden_states, vocabulary_logits
 
     return vocabulary_logits(model, hidden_states(model, torch.tensor([prompt]))[:, -1])
 
 
 def in_pack(model: Any, pack: Any, leave_behind: bool) -> Any:
-    from nonet.training import vocabulary_logits
-    from nonet.tree_forward import answer_states, inputs_of
+    from nonet.adapters.training import vocabulary_logits
+    from nonet.adapters.tree_forward import answer_states, inputs_of
 
     return vocabulary_logits(
         model, answer_states(model, inputs_of(pack, "cpu", model.dtype), leave_behind=leave_behind)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from nonet import triton_dequantise, triton_layers
+from nonet.bases import triton_dequantise, triton_layers
 
 CAPABILITY = 90
 """Of an H100 and an H200."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nonet.plan import Plan
+from nonet.runs.plan import Plan
 from tests.cli_home import CliHome, write_adapter, write_files
 from tests.unit.packs import BATCH
 

@@ -6,8 +6,8 @@ import math
 import random
 from collections.abc import Mapping
 
-from nonet.ballot import Ballot
-from nonet.labelled import Labelled
+from nonet.voting.ballot import Ballot
+from nonet.voting.labelled import Labelled
 
 LETTERS = "ABCD"
 

@@ -11,8 +11,8 @@ from pydantic import SecretStr
 from cli.errors import explain
 from cli.exit_codes import ExitCode
 from config.settings import Settings
-from nonet.home import Home
 from nonet.stores.address import home_at
+from nonet.stores.home import Home
 
 
 @pytest.mark.parametrize("address", ["{}/a home", "file://{}/a%20home", "file://localhost{}/a%20home/"])

@@ -13,10 +13,10 @@ import pytest
 from nonet.compute.asks import AHEAD, Asks
 from nonet.compute.failure import BadInputError
 from nonet.compute.orders import InferOrder
-from nonet.problem import Problem
-from nonet.prompt import Prompt
-from nonet.rows import read_problems
-from nonet.tokenizer import Tokenizer
+from nonet.questions.problem import Problem
+from nonet.questions.prompt import Prompt
+from nonet.questions.rows import read_problems
+from nonet.questions.tokenizer import Tokenizer
 from tests.small_batch import DEMO, ROOT
 
 BASE = ROOT / "models" / "demo-base"

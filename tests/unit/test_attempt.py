@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from nonet.attempt import Attempt, Attempts, ErrorClass, Outcome
-from nonet.home import Home
-from nonet.policy import Standing, judge
+from nonet.runs.attempt import Attempt, Attempts, ErrorClass, Outcome
+from nonet.runs.policy import Standing, judge
+from nonet.stores.home import Home
 
 KEY = "b" * 64
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nonet.ballot import AbstentionReason, Ballot
+from nonet.voting.ballot import AbstentionReason, Ballot
 
 
 @pytest.mark.parametrize(

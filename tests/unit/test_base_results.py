@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from nonet.aggregation import spec_of
-from nonet.ballot import Ballot
-from nonet.base_results import Accuracies, base_results
-from nonet.plan import ADAPTERS, Plan
-from nonet.rows import read_problems
+from nonet.questions.rows import read_problems
+from nonet.runs.base_results import Accuracies, base_results
+from nonet.runs.plan import ADAPTERS, Plan
+from nonet.voting.aggregation import spec_of
+from nonet.voting.ballot import Ballot
 from tests.cli_home import CliHome, write_files
 
 BASES = "bases:\n  one: {model: ./base}\n  two: {model: ./other, training: {rank: 4}}"

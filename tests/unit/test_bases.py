@@ -10,13 +10,13 @@ import pytest
 
 from config.batch import Batch, load_batch
 from config.queues import INFER_TASK, Queue
-from nonet.attempt import Attempts
-from nonet.defect import Defect, DefectsError
-from nonet.home import Home
-from nonet.key import digest, key_of
-from nonet.mix import content_bytes
-from nonet.plan import ADAPTERS, BaseModel, Plan, PlannedAdapter, Stacks, plan_from_json, told_bases
-from nonet.storage import Storage
+from nonet.questions.defect import Defect, DefectsError
+from nonet.questions.mix import content_bytes
+from nonet.runs.attempt import Attempts
+from nonet.runs.plan import ADAPTERS, BaseModel, Plan, PlannedAdapter, Stacks, plan_from_json, told_bases
+from nonet.stores.home import Home
+from nonet.stores.key import digest, key_of
+from nonet.stores.storage import Storage
 from scheduler.inflight import UnknownInFlight
 from scheduler.plan import draft
 from scheduler.reconcile import reconcile, rerun_units

@@ -10,14 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config.batch import Base, Batch, InferenceSpec, load_batch
-from nonet.defect import Defect, DefectsError
-from nonet.mix import Mix, Source, Use
-from nonet.problem import Problem, Question
-from nonet.prompt import PREFIX, SYSTEM
-from nonet.recipe import Recipe
-from nonet.rows import write_rows
-from nonet.split import normal_stem
-from nonet.vote import VoteSpec
+from nonet.adapters.recipe import Recipe
+from nonet.questions.defect import Defect, DefectsError
+from nonet.questions.mix import Mix, Source, Use
+from nonet.questions.problem import Problem, Question
+from nonet.questions.prompt import PREFIX, SYSTEM
+from nonet.questions.rows import write_rows
+from nonet.questions.split import normal_stem
+from nonet.voting.vote import VoteSpec
 
 SOUND = """\
 name: small

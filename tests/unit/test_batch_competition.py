@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from config.batch import load_batch
-from nonet.problem import Problem, Question
-from nonet.recipe import Recipe
-from nonet.rows import write_rows
+from nonet.adapters.recipe import Recipe
+from nonet.questions.problem import Problem, Question
+from nonet.questions.rows import write_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from config.batch import Batch, InferenceSpec, load_batch
-from nonet.defect import DefectsError
-from nonet.vote import VoteSpec
+from nonet.questions.defect import DefectsError
+from nonet.voting.vote import VoteSpec
 from tests.cli_home import write_files
 
 Load = Callable[..., Batch]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from config.batch import load_batch
-from nonet.defect import DefectsError
+from nonet.questions.defect import DefectsError
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.grouped import accuracy, compared, read, recipe_of, table
-from nonet.recipe import Recipe
+from nonet.adapters.recipe import Recipe
 
 
 def test_an_arm_says_what_a_step_takes() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nonet.canary import CANARY, MEASURABLE, Probe, canary_bytes, effect, ignored, read_canary
+from nonet.adapters.canary import CANARY, MEASURABLE, Probe, canary_bytes, effect, ignored, read_canary
 
 logprobs = st.floats(-12, 0)
 noise = st.floats(-MEASURABLE / 2.1, MEASURABLE / 2.1)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from cli.exit_codes import ExitCode
-from nonet.attempt import ErrorClass
-from nonet.plan import QuestionSet
-from nonet.result import write_result
+from nonet.runs.attempt import ErrorClass
+from nonet.runs.plan import QuestionSet
+from nonet.runs.result import write_result
 from tests.cli_home import CliHome, write_files
 
 

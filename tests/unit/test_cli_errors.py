@@ -16,10 +16,10 @@ from pydantic import ValidationError
 from cli.errors import RefusedError, explain
 from cli.exit_codes import MEANINGS, OF_PHASE, ExitCode
 from config.settings import NoFleetError, NoStackError, Settings
-from nonet.defect import Defect, DefectsError
-from nonet.fingerprint import NoBaseError
-from nonet.storage import DamagedError
-from nonet.vote import MissingBallotsError
+from nonet.bases.fingerprint import NoBaseError
+from nonet.questions.defect import Defect, DefectsError
+from nonet.stores.storage import DamagedError
+from nonet.voting.vote import MissingBallotsError
 from scheduler.state import Phase
 from workers.redis_server import NoRedisError
 

@@ -16,8 +16,8 @@ from cli.finding import Health
 from cli.session import Session
 from config.queues import WORKERS, Queue, worker_name
 from config.settings import Settings
-from nonet.capacity import Capacity
-from nonet.memory import GIB
+from nonet.limits.capacity import Capacity
+from nonet.limits.memory import GIB
 from tasks.announcement import announce, announced, withdraw
 from tests.cli_home import CliHome, write_files
 from tests.unit.test_memory import QWEN_32B, QWEN_72B, V100

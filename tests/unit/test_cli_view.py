@@ -13,8 +13,8 @@ from rich.console import Console
 from cli.screen import RunScreen
 from cli.session import FleetSeen
 from cli.view import changes, folded, headline, progress_lines, rows, training_text
-from nonet.attempt import Attempt, ErrorClass, Outcome
-from nonet.plan import BaseModel, Plan, PlannedAdapter, PlannedBase, QuestionSet, Shard
+from nonet.runs.attempt import Attempt, ErrorClass, Outcome
+from nonet.runs.plan import BaseModel, Plan, PlannedAdapter, PlannedBase, QuestionSet, Shard
 from scheduler.state import Phase, RunState, UnitState, UnitStatus
 
 

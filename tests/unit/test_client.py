@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from nonet.attempt import ErrorClass
-from nonet.defect import DefectsError
-from nonet.plan import Plan
-from nonet.vote import MissingBallotsError
+from nonet.questions.defect import DefectsError
+from nonet.runs.attempt import ErrorClass
+from nonet.runs.plan import Plan
+from nonet.voting.vote import MissingBallotsError
 from nonet_client import Nonet, RefusedError
 from scheduler.state import Phase
 from tests.cli_home import CliHome, write_files

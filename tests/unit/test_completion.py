@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nonet.ballot import AbstentionReason
-from nonet.completion import Parsed, parse_completion
+from nonet.questions.completion import Parsed, parse_completion
+from nonet.voting.ballot import AbstentionReason
 
 
 @pytest.mark.parametrize(

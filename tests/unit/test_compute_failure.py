@@ -6,9 +6,9 @@ import errno
 
 import pytest
 
-from nonet.attempt import ErrorClass
 from nonet.compute.failure import BadInputError, error_class, input_file, message
 from nonet.engines import EngineError
+from nonet.runs.attempt import ErrorClass
 
 
 @pytest.mark.parametrize(

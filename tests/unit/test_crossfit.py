@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from nonet.comparison import compare, specs
-from nonet.crossfit import FOLDS, answers_of, cross_fitted, estimate
-from nonet.labelled import Labelled
-from nonet.pairs import VOTE, pair_between, pairs_of
-from nonet.score import Score
-from nonet.statistics import mcnemar
-from nonet.vote import VoteSpec
-from nonet.voters import choose_voters, measured
+from nonet.voting.comparison import compare, specs
+from nonet.voting.crossfit import FOLDS, answers_of, cross_fitted, estimate
+from nonet.voting.labelled import Labelled
+from nonet.voting.pairs import VOTE, pair_between, pairs_of
+from nonet.voting.score import Score
+from nonet.voting.statistics import mcnemar
+from nonet.voting.vote import VoteSpec
+from nonet.voting.voters import choose_voters, measured
 from tests.unit.electorate import drawn, hand_made
 
 EQUALS = dict.fromkeys((f"m{at:02d}" for at in range(12)), 0.6)

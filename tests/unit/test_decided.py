@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nonet.ballot import AbstentionReason, Ballot, Sample, sampled
-from nonet.decided import CLOSING, Polls, winner
-from nonet.vote import METHODS, SOFT, Level, Member, UndecidedError, VoteSpec, tally
+from nonet.voting.ballot import AbstentionReason, Ballot, Sample, sampled
+from nonet.voting.decided import CLOSING, Polls, winner
+from nonet.voting.vote import METHODS, SOFT, Level, Member, UndecidedError, VoteSpec, tally
 
 WEIGHTS = st.sampled_from([1.0, 1.0, 1.0, 0.1, 0.2, 0.3, 1.7, 1 / 3])
 """Equals are common, and so are sums that only exact rounding keeps apart."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nonet.defect import Defect, DefectsError, shown
+from nonet.questions.defect import Defect, DefectsError, shown
 
 
 def test_a_defect_reads_as_one_line() -> None:

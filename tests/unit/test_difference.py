@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from cli.exit_codes import ExitCode
-from nonet.aggregation import problems_of
-from nonet.ballot import AbstentionReason, Ballot
-from nonet.plan import Plan, QuestionSet, plan_from_json
+from nonet.runs.plan import Plan, QuestionSet, plan_from_json
+from nonet.voting.aggregation import problems_of
+from nonet.voting.ballot import AbstentionReason, Ballot
 from tests.cli_home import CliHome, write_files
 
 

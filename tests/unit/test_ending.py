@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nonet.plan import plan_from_json
+from nonet.runs.plan import plan_from_json
 from scheduler.ending import ending_of, notice_of
 from scheduler.inflight import UnknownInFlight
 from scheduler.state import Phase, RunState, StateReader

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nonet.ballot import AbstentionReason, Ballot
 from nonet.engines import Ask, EngineError
 from nonet.engines.ballots import letter_ballot, text_ballot
+from nonet.voting.ballot import AbstentionReason, Ballot
 
 ASK = Ask("p#0", (1, 2), "ABCD", (10, 11, 12, 13))
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from cli.exit_codes import ExitCode
-from nonet.ballot import Ballot
-from nonet.plan import QuestionSet
-from nonet.vote import Level, Member, VoteSpec, steps_of, tally
+from nonet.runs.plan import QuestionSet
+from nonet.voting.ballot import Ballot
+from nonet.voting.vote import Level, Member, VoteSpec, steps_of, tally
 from tests.cli_home import CliHome, write_files
 
 

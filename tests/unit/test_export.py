@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli.exit_codes import ExitCode
-from nonet.plan import Plan
+from nonet.runs.plan import Plan
 from nonet.sharing.public import public_text
 from tests.cli_home import CliHome, write_files
 from tests.unit.packs import unpacked

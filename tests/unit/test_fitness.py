@@ -12,13 +12,13 @@ import pytest
 from celery import Celery
 
 from config.settings import Settings
-from nonet.attempt import Attempts
-from nonet.capacity import Capacity
-from nonet.fingerprint import base_digest
-from nonet.fit import TRAIN
-from nonet.plan import BaseModel, Plan, PlannedBase
-from nonet.plans import Plans
-from nonet.storage import Storage
+from nonet.bases.fingerprint import base_digest
+from nonet.limits.capacity import Capacity
+from nonet.limits.fit import TRAIN
+from nonet.runs.attempt import Attempts
+from nonet.runs.plan import BaseModel, Plan, PlannedBase
+from nonet.runs.plans import Plans
+from nonet.stores.storage import Storage
 from tasks.context import TaskContext, connect
 from tasks.fitness import able_or_rest
 from tasks.line import Line

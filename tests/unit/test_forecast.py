@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.left import left_lines, sooner
-from nonet.attempt import Attempt, Outcome
-from nonet.plan import BaseModel, Plan, PlannedAdapter, PlannedBase, QuestionSet, Shard
+from nonet.runs.attempt import Attempt, Outcome
+from nonet.runs.plan import BaseModel, Plan, PlannedAdapter, PlannedBase, QuestionSet, Shard
 from scheduler.forecast import Forecast, LiveWorker, Rate, Rates, forecast, forecast_of
 from scheduler.rates import Part, measures_of, rate_of
 from scheduler.state import Phase, RunState, UnitState, UnitStatus

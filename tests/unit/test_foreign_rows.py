@@ -8,11 +8,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nonet.defect import DefectsError
 from nonet.foreign.conversion import Conversion, converted
 from nonet.foreign.shape import SHAPES, Shape
 from nonet.foreign.table import ForeignRow, Table
-from nonet.rows import problem_of, problem_row
+from nonet.questions.defect import DefectsError
+from nonet.questions.rows import problem_of, problem_row
 
 TEXTS = st.sampled_from(
     ["", "A", "(b)", "A C", "x", "Who?\nA. x\nB. y", "Ann wins. Who?", "\u200b", "q\nOptions:\n- x\n- y"]

@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from cli.exit_codes import ExitCode
-from nonet.plan import ADAPTERS, Plan, plan_from_json
+from nonet.runs.plan import ADAPTERS, Plan, plan_from_json
 from nonet.sharing import found as found_module
 from nonet.sharing.checked import check_adapter
 from nonet.sharing.commit import commit_import

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from nonet.joint_memory import MARGIN, JointSizes, joint_memory, joint_sizes
-from nonet.memory import GIB, Work, architecture
-from nonet.recipe import TARGETS
+from nonet.adapters.recipe import TARGETS
+from nonet.limits.joint_memory import MARGIN, JointSizes, joint_memory, joint_sizes
+from nonet.limits.memory import GIB, Work, architecture
 from tests.unit.test_memory import QWEN_32B
 
 BASE = architecture(QWEN_32B)

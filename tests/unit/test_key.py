@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nonet.key import key_of, keys_of
+from nonet.stores.key import key_of, keys_of
 
 
 def test_many_keys_at_once_are_those_of_one_at_a_time() -> None:

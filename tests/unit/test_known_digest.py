@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from nonet import known_digest as module
-from nonet.key import file_digest
-from nonet.known_digest import known_digest, notes_file
+from nonet.bases import known_digest as module
+from nonet.bases.known_digest import known_digest, notes_file
+from nonet.stores.key import file_digest
 
 
 @pytest.fixture

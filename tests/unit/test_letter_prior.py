@@ -7,7 +7,7 @@ import math
 import pytest
 
 from bench.letter_prior import all_debiased, debiased, letter_prior
-from nonet.ballot import Ballot
+from nonet.voting.ballot import Ballot
 from tests.unit.electorate import drawn
 
 

@@ -12,12 +12,12 @@ import pandas
 import pytest
 
 from cli.exit_codes import ExitCode
-from nonet.aggregation import aggregate, spec_of
-from nonet.logbook import Entry, Logbook, read_logbook
-from nonet.plan import ADAPTERS, Plan, plan_from_json
-from nonet.result import write_result
-from nonet.storage import Storage
-from nonet.workbook import COLUMNS, sheet_names, workbook_bytes, write_logbook
+from nonet.runs.logbook import Entry, Logbook, read_logbook
+from nonet.runs.plan import ADAPTERS, Plan, plan_from_json
+from nonet.runs.result import write_result
+from nonet.runs.workbook import COLUMNS, sheet_names, workbook_bytes, write_logbook
+from nonet.stores.storage import Storage
+from nonet.voting.aggregation import aggregate, spec_of
 from tests.cli_home import CliHome, write_files
 
 LETTERS = {"both": "A", "gold": "A", "more": "B"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nonet.lora import Route, Span, file_name, parameter_name
+from nonet.adapters.lora import Route, Span, file_name, parameter_name
 
 
 def test_spans_that_cover_an_input() -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from nonet.capacity import Capacity, capacity_from_json
-from nonet.fit import ANSWER, TRAIN, Need, misfit
-from nonet.memory import GIB, Architecture, Work, answering_memory, architecture, training_memory
-from nonet.plan import BaseModel, PlannedBase, Stacks
-from nonet.recipe import TARGETS
+from nonet.adapters.recipe import TARGETS
+from nonet.limits.capacity import Capacity, capacity_from_json
+from nonet.limits.fit import ANSWER, TRAIN, Need, misfit
+from nonet.limits.memory import GIB, Architecture, Work, answering_memory, architecture, training_memory
+from nonet.runs.plan import BaseModel, PlannedBase, Stacks
 
 QWEN_32B: dict[str, Any] = {  # Qwen/Qwen2.5-32B-Instruct-GPTQ-Int4, config.json
     "model_type": "qwen2",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nonet.mix import (
+from nonet.questions.mix import (
     Example,
     Leak,
     Mix,
@@ -20,7 +20,7 @@ from nonet.mix import (
     read_examples,
     stems_tested,
 )
-from nonet.problem import Problem, Question
+from nonet.questions.problem import Problem, Question
 
 
 def problem(row_id: str, stem: str, questions: int = 2, gold: str | None = "B") -> Problem:

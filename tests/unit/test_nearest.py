@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from nonet.mix import Example
-from nonet.nearest import nearest_rows
+from nonet.questions.mix import Example
+from nonet.questions.nearest import nearest_rows
 
 STEMS = {
     "fence": "甲、乙、丙三人中只有一人说真话。甲说：乙在说谎。",

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nonet.ballot import Ballot
 from nonet.engines import Ask
-from nonet.option_orders import averaged, turned
+from nonet.questions.option_orders import averaged, turned
+from nonet.voting.ballot import Ballot
 
 LETTERS = "ABCDEFGHIJ"
 

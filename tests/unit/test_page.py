@@ -32,7 +32,7 @@ from cli.session import Session
 from config.flower_login import Doorkeeper, FlowerSettings
 from config.flower_pages import work_place
 from config.settings import Settings
-from nonet.plan import Plan, QuestionSet
+from nonet.runs.plan import Plan, QuestionSet
 from tests.cli_home import CliHome, write_files
 
 LOGIN = FlowerSettings(auth=SecretStr("ann:let me in"))

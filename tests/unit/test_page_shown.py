@@ -7,9 +7,9 @@ from dataclasses import replace
 from cli.page.figures import NARROWEST, WIDTH, timeline_of
 from cli.page.grid import FOLDED, MOST_BOXES, grid_of
 from cli.page.throttle import GUESSES, WINDOW_SECONDS, Throttle
-from nonet.attempt import Attempt, ErrorClass, Outcome
-from nonet.plan import QuestionSet
 from nonet.report.timeline import Span, Unit, Work
+from nonet.runs.attempt import Attempt, ErrorClass, Outcome
+from nonet.runs.plan import QuestionSet
 from scheduler.state import UnitState
 from tests.unit.test_cli_view import run_state, unit
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nonet.problem import LETTERS, Problem, Question, regroup, split_questions
+from nonet.questions.problem import LETTERS, Problem, Question, regroup, split_questions
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
 

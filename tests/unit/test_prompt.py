@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nonet.prompt import PREFIX, SYSTEM, Prompt, messages, user_text
+from nonet.questions.prompt import PREFIX, SYSTEM, Prompt, messages, user_text
 
 
 def test_the_user_message_word_for_word() -> None:

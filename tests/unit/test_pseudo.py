@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from cli.exit_codes import ExitCode
-from nonet.mix import Mix, Use, draw
-from nonet.plan import Plan, plan_from_json
-from nonet.problem import Problem, Question
-from nonet.rows import read_problems
+from nonet.questions.mix import Mix, Use, draw
+from nonet.questions.problem import Problem, Question
+from nonet.questions.rows import read_problems
+from nonet.runs.plan import Plan, plan_from_json
 from tests.cli_home import CliHome, row, write_files
 
 

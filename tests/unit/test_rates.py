@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nonet.attempt import Attempt, Outcome
-from nonet.plan import ADAPTERS, Plan, plan_from_json
+from nonet.runs.attempt import Attempt, Outcome
+from nonet.runs.plan import ADAPTERS, Plan, plan_from_json
 from scheduler.rates import Part, RateReader, measures_of, rate_of
 from tests.cli_home import CliHome, write_files
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nonet.recipe import Recipe
+from nonet.adapters.recipe import Recipe
 
 
 @pytest.mark.parametrize(("questions", "steps"), [(3164, 6328), (2531, 5062), (1836, 3672), (7749, 15498)])

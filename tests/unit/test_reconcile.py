@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 
 from config.queues import INFER_TASK, TRAIN_TASK, VOTE_TASK, Queue
-from nonet.attempt import Attempts, ErrorClass, Outcome
-from nonet.home import Home
-from nonet.key import digest
-from nonet.plan import (
+from nonet.runs.attempt import Attempts, ErrorClass, Outcome
+from nonet.runs.plan import (
     ADAPTERS,
     JOINT,
     VOTES,
@@ -25,8 +23,10 @@ from nonet.plan import (
     named,
     plan_from_json,
 )
-from nonet.result import write_result
-from nonet.storage import Storage
+from nonet.runs.result import write_result
+from nonet.stores.home import Home
+from nonet.stores.key import digest
+from nonet.stores.storage import Storage
 from scheduler.reconcile import Decision, reconcile, rerun_units
 from scheduler.state import Phase, RunState, StateReader, UnitState
 from scheduler.submit import cancel

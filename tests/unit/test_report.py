@@ -12,13 +12,13 @@ from xml.etree import ElementTree
 import pytest
 
 from cli.exit_codes import ExitCode
-from nonet.aggregation import aggregate, spec_of
-from nonet.attempt import Attempt, ErrorClass, Outcome
-from nonet.ballot import AbstentionReason, Ballot
-from nonet.plan import ADAPTERS, Plan, QuestionSet
 from nonet.report.figures import AVERAGED, POINTS, averaged
 from nonet.report.timeline import Unit, Work, shares_of, spans_of
-from nonet.result import write_result
+from nonet.runs.attempt import Attempt, ErrorClass, Outcome
+from nonet.runs.plan import ADAPTERS, Plan, QuestionSet
+from nonet.runs.result import write_result
+from nonet.voting.aggregation import aggregate, spec_of
+from nonet.voting.ballot import AbstentionReason, Ballot
 from tests.cli_home import CliHome, write_files
 
 LETTERS = {"both": "A", "gold": "A", "more": "B"}

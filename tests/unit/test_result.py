@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from nonet.aggregation import aggregate, spec_of
-from nonet.plan import VOTES, Plan, plan_from_json
-from nonet.result import result_stands, write_result
+from nonet.runs.plan import VOTES, Plan, plan_from_json
+from nonet.runs.result import result_stands, write_result
+from nonet.voting.aggregation import aggregate, spec_of
 from tasks.vote import body_of
 from tests.cli_home import CliHome, write_files
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nonet.defect import Defect
-from nonet.problem import LETTERS, Problem, Question
-from nonet.rows import dumps, problem_row, read_problems, write_rows
+from nonet.questions.defect import Defect
+from nonet.questions.problem import LETTERS, Problem, Question
+from nonet.questions.rows import dumps, problem_row, read_problems, write_rows
 
 
 def row(row_id: str = "row_0", **changes: Any) -> dict[str, Any]:

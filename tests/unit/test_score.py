@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nonet.problem import Problem, Question
-from nonet.score import Score, score_answers, score_rows
+from nonet.questions.problem import Problem, Question
+from nonet.voting.score import Score, score_answers, score_rows
 
 GOLD = tuple(
     Problem(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cli.batch import drafted
 from cli.session import Session
 from config.settings import Settings
-from nonet.plan import QuestionSet
+from nonet.runs.plan import QuestionSet
 from scheduler.shards import auto_tokens, by_number, by_tokens
 from tests.small_batch import write_batch
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nonet.problem import Problem, Question
-from nonet.split import normal_stem, split_by_stem
+from nonet.questions.problem import Problem, Question
+from nonet.questions.split import normal_stem, split_by_stem
 
 
 def problem(row_id: str, stem: str) -> Problem:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from nonet.stack import keep_gradients
+from nonet.bases.stack import keep_gradients
 
 
 def test_auto_gptqs_layers_are_kept_from_the_kernel_without_gradients() -> None:

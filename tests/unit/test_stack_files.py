@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nonet.stack_files import files_of_transformers_4, old_config, old_tokenizer
+from nonet.bases.stack_files import files_of_transformers_4, old_config, old_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ROOT / "models" / "demo-base"

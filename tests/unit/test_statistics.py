@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nonet.statistics import Interval, PairedTest, mcnemar, paired_test, wilson
+from nonet.voting.statistics import Interval, PairedTest, mcnemar, paired_test, wilson
 
 
 @pytest.mark.parametrize(

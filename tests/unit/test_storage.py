@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from nonet.atomic import create_file, replace_file
-from nonet.home import Home, checked_name
-from nonet.storage import DamagedError, Published, Storage
+from nonet.stores.atomic import create_file, replace_file
+from nonet.stores.home import Home, checked_name
+from nonet.stores.storage import DamagedError, Published, Storage
 
 KEY = "a" * 64
 
@@ -82,7 +82,7 @@ def test_damaged_record_is_set_aside(storage: Storage) -> None:
 
 
 def test_record_cannot_name_files_outside_the_home(storage: Storage, tmp_path: Path) -> None:
-    from nonet.key import canonical, digest, file_digest
+    from nonet.stores.key import canonical, digest, file_digest
 
     outside = tmp_path.parent / "outside"
     outside.write_bytes(b"secret")
@@ -98,9 +98,9 @@ def test_record_cannot_name_files_outside_the_home(storage: Storage, tmp_path: P
 def test_killed_writer_leaves_nothing_visible(tmp_path: Path) -> None:
     """A process that is killed between writing and linking leaves a part file that no listing shows."""
     code = (
-        "import os, sys; from pathlib import Path; import nonet.atomic as a\n"
+        "import os, sys; from pathlib import Path; import nonet.stores.atomic as a\n"
         "os.link = lambda *x: os.kill(os.getpid(), 9)\n"
-        "from nonet.storage import Storage; from nonet.home import Home\n"
+        "from nonet.stores.storage import Storage; from nonet.stores.home import Home\n"
         f"Storage(Home(Path(sys.argv[1]))).publish('votes', '{KEY}', 1, body={{'n': 1}})\n"
     )
     root = str(Path(__file__).parents[2])

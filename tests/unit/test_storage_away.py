@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nonet.attempt import Attempt, ErrorClass, Outcome
-from nonet.space import shortage
+from nonet.limits.space import shortage
+from nonet.runs.attempt import Attempt, ErrorClass, Outcome
 from scheduler.rest import LONGEST, Rests
 from scheduler.state import UnitState, UnitStatus
 from tasks import waiting

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from nonet.defect import DefectsError
-from nonet.problem import Problem, Question
-from nonet.submission import read_submission, submission_bytes, submission_rows
-from nonet.vote import Level, Verdict
+from nonet.questions.defect import DefectsError
+from nonet.questions.problem import Problem, Question
+from nonet.questions.submission import read_submission, submission_bytes, submission_rows
+from nonet.voting.vote import Level, Verdict
 
 TEST = tuple(
     Problem(row_id, "题", tuple(Question(row_id, at, "?", ("甲", "乙", "丙"), None) for at in range(count)))

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nonet.ballot import AbstentionReason, Ballot, Sample, sampled
 from nonet.engines import Ask, Reply
 from nonet.engines.texts import Written, reply_seed, text_ballots, within_budget
+from nonet.voting.ballot import AbstentionReason, Ballot, Sample, sampled
 
 ASKS = tuple(Ask(f"p#{at}", (1, 2), "ABCD", (10, 11, 12, 13)) for at in range(2))
 SPENT = AbstentionReason.BUDGET_SPENT

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nonet.fingerprint import NoBaseError
-from nonet.tokenizer import Tokenizer
+from nonet.bases.fingerprint import NoBaseError
+from nonet.questions.tokenizer import Tokenizer
 
 BASE = Path(__file__).resolve().parents[2] / "models" / "demo-base"
 CHAT = [{"role": "user", "content": "<b> & 'x'"}]

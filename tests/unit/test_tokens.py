@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nonet.prompt import Prompt, user_text
-from nonet.tokens import letter_ids, prompt_ids, reply_ids
+from nonet.questions.prompt import Prompt, user_text
+from nonet.questions.tokens import letter_ids, prompt_ids, reply_ids
 
 QUESTION = "选择题 1：\n谁最高？"
 OPTIONS = ("赵一", "钱二", "Anna", "Ben")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nonet.recipe import Recipe
-from nonet.training import Course, Lesson, batches, learning_rate, lessons_by_step
+from nonet.adapters.recipe import Recipe
+from nonet.adapters.training import Course, Lesson, batches, learning_rate, lessons_by_step
 
 PINNED = (9, 2, 1, 3, 7, 0, 4, 5, 6, 8)
 

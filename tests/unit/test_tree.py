@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nonet.tree import PADDING, STEM, Branch, Pack, Tree, packs, sees, tree_of
+from nonet.adapters.tree import PADDING, STEM, Branch, Pack, Tree, packs, sees, tree_of
 
 Prompts = list[list[int]]
 TOKENS = st.integers(1, 3)

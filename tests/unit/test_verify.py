@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from cli.exit_codes import ExitCode
-from nonet.plan import ADAPTERS, VOTES, Plan, plan_from_json
-from nonet.storage import Storage
+from nonet.runs.plan import ADAPTERS, VOTES, Plan, plan_from_json
+from nonet.stores.storage import Storage
 from tests.cli_home import CliHome, write_files
 
 LETTERS = {"both": "A", "gold": "A", "more": "B"}

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nonet.ballot import AbstentionReason, Ballot
-from nonet.vote import (
+from nonet.voting.ballot import AbstentionReason, Ballot
+from nonet.voting.vote import (
     METHODS,
     Level,
     Member,

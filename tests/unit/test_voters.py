@@ -7,11 +7,11 @@ from math import fsum
 
 import pytest
 
-from nonet.calibration import HIGHEST, LOWEST, temperature
-from nonet.greedy import seats
-from nonet.labelled import Labelled
-from nonet.vote import METHODS, Member, VoteSpec, tempered
-from nonet.voters import BAGS, choose_voters, measured, weights_of
+from nonet.voting.calibration import HIGHEST, LOWEST, temperature
+from nonet.voting.greedy import seats
+from nonet.voting.labelled import Labelled
+from nonet.voting.vote import METHODS, Member, VoteSpec, tempered
+from nonet.voting.voters import BAGS, choose_voters, measured, weights_of
 from tests.unit.electorate import drawn, hand_made
 
 NOTHING = Labelled({}, {}, {}, {})

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nonet.weights import Quantisation, check_whole, quantisation, weight_files
+from nonet.bases.weights import Quantisation, check_whole, quantisation, weight_files
 from tests.small_batch import ROOT
 
 

@@ -1,0 +1,1 @@
+"""Voting: ballots, who votes and with what weight, verdicts, and how sure a score is."""
