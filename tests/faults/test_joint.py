@@ -98,6 +98,7 @@ def test_too_large_for_memory_is_halved(paced: PacedRig, reference: Reference, b
     plan = paced.submit(batch)
     paced.start("all0")
     paced.wait(lambda: all(paced.storage.has(ADAPTERS, a.key) for a in plan.adapters), 300, "both adapters")
+    paced.wait(lambda: all(paced.attempts.history(a.key)[-1].outcome for a in plan.adapters), 30, "their books closed")
     for adapter in plan.adapters:
         first, *_, last = paced.attempts.history(adapter.key)
         assert (first.error_class, first.group) == (ErrorClass.OUT_OF_MEMORY, 2)
