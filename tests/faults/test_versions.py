@@ -50,7 +50,7 @@ def newer_code(folder: Path) -> Path:
     """This checkout's code with the next schema."""
     for package in PACKAGES:
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    source = folder / "nonet" / "key.py"
+    source = folder / "nonet" / "stores" / "key.py"
     text, count = re.subn(r"^SCHEMA = 1$", "SCHEMA = 2", source.read_text(), flags=re.MULTILINE)
     assert count == 1
     source.write_text(text)

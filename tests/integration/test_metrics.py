@@ -81,8 +81,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 @pytest.fixture(scope="module")
 def plan(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """Submitted while no worker is up, so that it waits; its one shard of the test takes some seconds to answer."""
-    batch = write_batch(tmp_path_factory.mktemp("batch"), mixes=1, rows=8, test_rows=60, epochs=3)
-    batch.write_text(batch.read_text("utf-8").replace("shard_size: 5", "shard_size: 60"), encoding="utf-8")
+    batch = write_batch(tmp_path_factory.mktemp("batch"), mixes=1, rows=8, test_rows=240, epochs=3)
+    batch.write_text(batch.read_text("utf-8").replace("shard_size: 5", "shard_size: 240"), encoding="utf-8")
     fleet.rig.start("redis", "scheduler")
     fleet.start_exporter()
     return fleet.rig.submit(batch)
