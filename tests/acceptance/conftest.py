@@ -1,4 +1,4 @@
-"""What acceptance tests share: the demo, run once as a user runs it."""
+"""What acceptance tests share: the demo, run once as a user runs it, and a browser."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -48,3 +52,24 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     done = run_nonet(home, "demo")
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return Demo(home, done.stdout, time.monotonic() - begun)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[webdriver.Chrome]:
+    with chromium(width=1200) as driver:
+        yield driver
+
+
+@contextmanager
+def chromium(width: int) -> Iterator[webdriver.Chrome]:
+    """Headless Chromium of this width, whose logs of its console and of what it asks for can be read."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = "/usr/bin/chromium"
+    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", f"window-size={width},900"):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
+    try:
+        yield driver
+    finally:
+        driver.quit()

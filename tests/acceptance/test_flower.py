@@ -18,11 +18,11 @@ import bcrypt
 import psutil
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 from config.settings import Settings
 from nonet.runs.plan import Plan, plan_from_json
+from tests.acceptance.conftest import chromium
 from tests.small_batch import ROOT, write_batch
 from workers.redis_server import free_port
 
@@ -103,15 +103,8 @@ def run(up: Up, tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
-    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "window-size=1500,900"):
-        options.add_argument(f"--{argument}")
-    driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
-    try:
+    with chromium(width=1500) as driver:
         yield driver
-    finally:
-        driver.quit()
 
 
 def wait(what: Callable[[], object], seconds: float = 60.0, why: str = "what was waited for") -> None:

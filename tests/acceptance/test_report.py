@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 
 from nonet.runs.result import write_result
 from nonet.voting.aggregation import aggregate, spec_of
@@ -18,20 +16,6 @@ from tests.cli_home import CliHome, write_files
 
 pytestmark = pytest.mark.timeout(1200)
 SECTIONS = ("accuracy", "agreement", "losses", "trainings", "fleet", "closest", "abstentions", "versions", "batch")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
-    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "window-size=1200,900"):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
-    try:
-        yield driver
-    finally:
-        driver.quit()
 
 
 def shown(browser: webdriver.Chrome, page: Path, scheme: str, width: int = 1200) -> None:
