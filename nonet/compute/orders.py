@@ -123,27 +123,10 @@ def read_order(line: str) -> Order:
 def _record(row: Mapping[str, Any]) -> Order:
     match row["op"]:
         case "train":
-            return TrainOrder(
-                id=row["id"],
-                base=_text(row, "base"),
-                adapter=_adapter(row, row["id"]),
-                prompt=Prompt.from_json(row["prompt"]),
-                recipe=Recipe.from_json(row["recipe"]),
-                threads=_threads(row),
-                device=_text(row, "device"),
-                dtype=_dtype(row),
-            )
+            return TrainOrder(**_training(row), adapter=_adapter(row, row["id"]))
         case "train_jointly":
-            return JointOrder(
-                id=row["id"],
-                base=_text(row, "base"),
-                adapters=tuple(_adapter(one, _text(one, "name")) for one in row["adapters"]),
-                prompt=Prompt.from_json(row["prompt"]),
-                recipe=Recipe.from_json(row["recipe"]),
-                threads=_threads(row),
-                device=_text(row, "device"),
-                dtype=_dtype(row),
-            )
+            adapters = tuple(_adapter(one, _text(one, "name")) for one in row["adapters"])
+            return JointOrder(**_training(row), adapters=adapters)
         case "infer":
             return InferOrder(
                 id=row["id"],
@@ -169,6 +152,19 @@ def _record(row: Mapping[str, Any]) -> Order:
             )
         case op:
             raise ValueError(f"op is train, train_jointly, infer or drain, not {op!r}")
+
+
+def _training(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What every order to train says."""
+    return {
+        "id": row["id"],
+        "base": _text(row, "base"),
+        "prompt": Prompt.from_json(row["prompt"]),
+        "recipe": Recipe.from_json(row["recipe"]),
+        "threads": _threads(row),
+        "device": _text(row, "device"),
+        "dtype": _dtype(row),
+    }
 
 
 def _adapter(row: Mapping[str, Any], name: str) -> AdapterOrder:
