@@ -17,6 +17,7 @@ from random import Random
 from typing import Any
 
 from bench.matrix_peak import matrix_peak
+from nonet.adapters.lora import file_name
 from nonet.adapters.tree import tree_of
 from nonet.bases.base import base_architecture
 from nonet.compute.peak import peak_memory, reset_peak
@@ -83,7 +84,7 @@ def prepare(folder: Path, shape: str, members: int) -> dict[str, Any]:
         for name, (inputs, outputs) in modules.items():
             if name.rpartition(".")[2] in TARGETS:
                 a, b = (torch.randn(size, generator=generator) * 0.02 for size in ((RANK, inputs), (outputs, RANK)))
-                weights |= {f"base_model.model.{name}.lora_A.weight": a, f"base_model.model.{name}.lora_B.weight": b}
+                weights |= {file_name(name, "A"): a, file_name(name, "B"): b}
         save_file(weights, Path(adapter.path) / WEIGHTS)
         config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": RANK, "lora_alpha": ALPHA, "bias": "none"}
         config |= {"target_modules": list(TARGETS), "base_model_name_or_path": None, "inference_mode": True}

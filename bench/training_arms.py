@@ -21,10 +21,10 @@ from models.make.random_base import Shape
 from nonet.adapters.joint import JointWatch, train_jointly
 from nonet.adapters.lora import LoraBank, LoraShape, Span
 from nonet.adapters.recipe import TARGETS, Recipe
-from nonet.adapters.training import Course, Lesson, Watch, train, vocabulary_logits
+from nonet.adapters.training import Course, Lesson, Watch, recompute_activations, train, vocabulary_logits
 from nonet.adapters.tree import packs, tree_of
 from nonet.adapters.tree_forward import answer_states, inputs_of
-from nonet.bases.lean_layers import lean
+from nonet.bases.lean_layers import lean_on_gpu
 from nonet.bases.stack import lora_config, unwrap
 
 NEVER = 10**9
@@ -137,7 +137,7 @@ def one_by_one(ground: Ground, case: Case, layers: Layers, *, batch: int, recomp
     with ground.over(layers), _measured(ground) as peak, tempfile.TemporaryDirectory() as folder:
         wrapped = wrapped_model(ground.model)
         if recompute:
-            _recompute(ground.model)
+            recompute_activations(ground.model)
         times: list[float] = []
         watch = Watch(
             step=lambda *_: times.append(_now(ground.device)),
@@ -176,7 +176,9 @@ def joint(ground: Ground, case: Case, layers: Layers, *, grouped: bool, recomput
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         stack.enter_context(ground.over(layers))
         peak = stack.enter_context(_measured(ground))
-        stack.enter_context(fast(ground, recompute))
+        stack.callback(settle, ground)
+        if recompute:
+            recompute_activations(ground.model)
         courses = [
             Course(
                 case.lessons(problems, ground.vocabulary, own)[:count], recipe, Path(folder, str(own)), f"bench {own}"
@@ -201,7 +203,7 @@ def scoring(ground: Ground, case: Case, layers: Layers, *, steps: int) -> Timed:
     with ExitStack() as stack:
         stack.enter_context(ground.over(layers))
         peak = stack.enter_context(_measured(ground))
-        for each in (bank.worn(), fast(ground, False), torch.inference_mode()):
+        for each in (bank.worn(), fast(ground), torch.inference_mode()):
             stack.enter_context(each)
         for step in range(steps):
             times.append(_now(ground.device))
@@ -326,22 +328,13 @@ def _timed_backward(device: str) -> Iterator[list[float]]:
 
 
 @contextmanager
-def fast(ground: Ground, recompute: bool) -> Iterator[None]:
-    """The model as a GPU trains over it: lean layers; and recomputed activations where asked for."""
-    with ExitStack() as stack:
-        if ground.device != "cpu":
-            stack.enter_context(lean(ground.model))
-        if recompute:
-            _recompute(ground.model)
+def fast(ground: Ground) -> Iterator[None]:
+    """The model as a GPU has it: lean layers."""
+    with lean_on_gpu(ground.model):
         try:
             yield
         finally:
             settle(ground)
-
-
-def _recompute(model: Any) -> None:
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    model.train()
 
 
 def settle(ground: Ground) -> None:

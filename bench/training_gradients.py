@@ -19,7 +19,7 @@ def apart(ground: Ground, case: Case, layers: Layers, *, grouped: bool, checked:
     model, count = ground.model, case.questions if grouped else 1
     lessons = [case.lessons(1, ground.vocabulary, own)[:count] for own in range(case.adapters)]
     bank = filled_bank(ground, case.adapters)
-    with ground.over(ground.own), bank.worn(), fast(ground, False):
+    with ground.over(ground.own), bank.worn(), fast(ground):
         losses = backward(model, bank, [Turn(own, each, grouped) for own, each in enumerate(lessons)], ground.tokens)
     found: list[tuple[float, float]] = []
     with ground.over(layers):

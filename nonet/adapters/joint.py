@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +31,7 @@ from nonet.adapters.training import (
     save,
     step_seed,
 )
-from nonet.bases.lean_layers import lean
-from nonet.bases.stack import is_volta
+from nonet.bases.lean_layers import lean_on_gpu
 
 BUDGET = 4096
 """Tokens, with padding, that go through the base at once where nothing else is said."""
@@ -92,8 +91,7 @@ def train_jointly(
     ended: list[Trained | None] = [None] * len(courses)
     waiting = deque(enumerate(courses))
     seated: dict[int, _Pupil] = {}
-    lean_on_gpu = nullcontext() if bank.device.type == "cpu" or is_volta() else lean(model)
-    with bank.worn(), lean_on_gpu, _mode(model, training=True):
+    with bank.worn(), lean_on_gpu(model), _mode(model, training=True):
         while (seated or waiting) and not watch.stop():
             for slot in range(bank.slots):
                 if slot not in seated and waiting:

@@ -9,11 +9,17 @@ recomputation, after Korthikanti et al. 2022, arXiv:2205.05198). By Triton on a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
 from nonet.bases.packed_weight import by_triton
+from nonet.bases.stack import is_volta
+
+
+def lean_on_gpu(model: Any) -> AbstractContextManager[Any]:
+    """`lean` for a model on a GPU; on a CPU, and on a V100's stack, the model stays as it is."""
+    return nullcontext(model) if model.device.type == "cpu" or is_volta() else lean(model)
 
 
 @contextmanager

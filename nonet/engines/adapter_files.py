@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nonet.adapters.lora import file_name
+
 Shapes = Mapping[str, tuple[int, int]]
 """(inputs, outputs) of each linear module of a base, by name; see nonet.bases.weights.module_shapes."""
 
@@ -106,6 +108,6 @@ def expected_shapes(targets: set[str], rank: int, shapes: Shapes) -> dict[str, t
     expected = {}
     for module, (inputs, outputs) in shapes.items():
         if module.rpartition(".")[2] in targets:
-            expected[f"base_model.model.{module}.lora_A.weight"] = (rank, inputs)
-            expected[f"base_model.model.{module}.lora_B.weight"] = (outputs, rank)
+            expected[file_name(module, "A")] = (rank, inputs)
+            expected[file_name(module, "B")] = (outputs, rank)
     return expected

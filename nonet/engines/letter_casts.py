@@ -8,12 +8,11 @@ a few prompts of each of nine adapters unpack the weights once, not nine times. 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 from nonet.adapters.lora import LoraBank, LoraShape
-from nonet.bases.lean_layers import lean
-from nonet.bases.stack import is_volta
+from nonet.bases.lean_layers import lean_on_gpu
 from nonet.engines import Adapter, Ask, Cast
 from nonet.engines.adapter_files import AdapterFiles, DamagedAdapterError, Shapes, read_adapter
 from nonet.engines.letters import LetterScoring
@@ -92,6 +91,5 @@ class LetterCasts:
         bank = LoraBank(self._model, shape, len(group))
         for slot, files in enumerate(group):
             bank.fill(slot, files.weights, scale=files.scale)
-        lean_on_gpu = nullcontext() if bank.device.type == "cpu" or is_volta() else lean(self._model)
-        with bank.worn(), lean_on_gpu:
+        with bank.worn(), lean_on_gpu(self._model):
             return self._scoring.ballots_of_all(self._model, bank, len(group), answered)

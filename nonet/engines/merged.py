@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from nonet.adapters.lora import file_name
 from nonet.engines.adapter_files import AdapterFiles
 
 
@@ -30,16 +31,12 @@ def can_merge(model: Any, targets: Collection[str]) -> bool:
 @contextmanager
 def merged(model: Any, files: AdapterFiles) -> Iterator[Any]:
     """`model` wearing the adapter of `files`, for inference, and as it was afterwards."""
-    modules = {
-        name.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
-        for name in files.weights
-        if name.endswith(".lora_A.weight")
-    }
+    modules = [name for name, _ in model.named_modules() if file_name(name, "A") in files.weights]
     worn = []
     try:
-        for name in sorted(modules):
+        for name in modules:
             module = model.get_submodule(name)
-            a, b = (files.weights[f"base_model.model.{name}.lora_{which}.weight"].to(module.weight) for which in "AB")
+            a, b = (files.weights[file_name(name, which)].to(module.weight) for which in "AB")
             module.forward = _forward(module, a, b, files.scale)
             worn.append(module)
         yield model

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from nonet.adapters import lora, lora_product
+from nonet.adapters.training import recompute_activations
 from nonet.bases import lean_layers, triton_layers
 from tests.integration.adam_reference import alike
 
@@ -88,7 +89,7 @@ def gates_outliving(model: Any, ids: Any, recompute: bool) -> int:
         return sum(each.numel() == ids.numel() * width for each in found)
 
     if recompute:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        recompute_activations(model)
         model.train()
     try:
         with lean_layers.lean(model):
