@@ -11,7 +11,7 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 
 from config.queues import lease_name
-from nonet.runs.attempt import Attempt, Outcome
+from nonet.runs.attempt import Attempt, Attempts, Outcome
 from nonet.runs.plan import ADAPTERS, Plan
 from nonet.stores.atomic import PART
 from nonet.stores.key import digest
@@ -68,10 +68,10 @@ def _books_are_closed(rig: Rig, state: RunState) -> None:
 
 def _one_result_each(rig: Rig, state: RunState, deleted: Container[str]) -> None:
     """Every commit is whole, and exactly the attempt that it names says that it committed."""
-    storage = Storage(rig.storage.home)  # has verified nothing yet
+    storage, attempts = Storage(rig.storage.home), Attempts(rig.storage.home)  # have seen nothing yet
     for unit in state.units:
         commit = storage.read(unit.scope, unit.key)  # raises when damaged
-        saying = [a.epoch for a in rig.attempts.history(unit.key) if a.outcome is Outcome.COMMITTED]
+        saying = [a.epoch for a in attempts.history(unit.key) if a.outcome is Outcome.COMMITTED]
         aside = storage.store.names(storage.home.quarantine)
         set_aside = sum(name.startswith(f"{unit.scope}.{unit.key}.") for name in aside)
         if commit is not None:

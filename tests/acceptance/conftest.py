@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -20,9 +21,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 @dataclass(frozen=True)
 class Demo:
-    """A finished `nonet demo`: its home, what it printed, the seconds it took."""
+    """A finished `nonet demo`: its home, its run's id, what it printed, the seconds it took."""
 
     home: Path
+    run: str
     printed: str
     seconds: float
 
@@ -51,7 +53,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     begun = time.monotonic()
     done = run_nonet(home, "demo")
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    return Demo(home, done.stdout, time.monotonic() - begun)
+    seconds = time.monotonic() - begun
+    status = run_nonet(home, "status", "--json")
+    return Demo(home, json.loads(status.stdout)["run"], done.stdout, seconds)
 
 
 @pytest.fixture(scope="module")

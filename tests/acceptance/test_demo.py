@@ -35,7 +35,7 @@ def test_demo_ends_in_time_with_a_table(demo: Demo) -> None:
 
 def test_vote_is_not_below_the_median_adapter(demo: Demo) -> None:
     """And every adapter is clearly above the floor, which the base alone is at."""
-    done = demo.nonet("score", "latest", "data/demo/test_gold.jsonl", "--json")
+    done = demo.nonet("score", demo.run, "data/demo/test_gold.jsonl", "--json")
     assert done.returncode == 0, done.stderr
     scores = json.loads(done.stdout)
     members = sorted(member["accuracy"] for member in scores["members"].values())
@@ -45,7 +45,7 @@ def test_vote_is_not_below_the_median_adapter(demo: Demo) -> None:
 
 
 def test_submission_has_the_shape_and_order_of_the_test(demo: Demo) -> None:
-    status = json.loads(demo.nonet("status", "--json").stdout)
+    status = json.loads(demo.nonet("status", demo.run, "--json").stdout)
     rows = [json.loads(line) for line in Path(status["submission"]["path"]).read_text().splitlines()]
     problems, defects = read_problems(ROOT / "data" / "demo" / "test.jsonl", labelled=False)
     assert not defects

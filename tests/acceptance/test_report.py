@@ -49,7 +49,7 @@ def brightness(browser: webdriver.Chrome, selector: str, colour: str) -> float:
 @pytest.fixture(scope="module")
 def report(demo: Demo) -> Path:
     """The report as the demo's run left it beside its submission."""
-    submission = Path(json.loads(demo.nonet("status", "--json").stdout)["submission"]["path"])
+    submission = Path(json.loads(demo.nonet("status", demo.run, "--json").stdout)["submission"]["path"])
     return submission.with_name("report.html")
 
 
@@ -121,9 +121,8 @@ def test_hostile_data_stays_text(browser: webdriver.Chrome, tmp_path: Path) -> N
 
 
 def test_the_logbook_of_the_demo_holds_its_scores(demo: Demo) -> None:
-    run = json.loads(demo.nonet("status", "--json").stdout)["run"]
     sheet = pandas.read_excel(demo.home / "log.xlsx", sheet_name="demo-base")
-    rows = sheet[sheet["run"] == run]
+    rows = sheet[sheet["run"] == demo.run]
     assert list(rows["mix"]) == ["all", "all-80-s1", "all-80-s2", "official-extra", "official-hand", "vote: majority"]
     assert list(rows["in the vote"][:5]) == ["yes"] * 5
     for column in ("validation", "test"):

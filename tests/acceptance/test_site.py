@@ -23,9 +23,8 @@ from cli.exit_codes import MEANINGS
 from cli.main import COMMANDS
 from config.batch_schema import BatchFile
 from config.settings import Settings
-from tests.acceptance.test_report import asked, browser, script
+from tests.acceptance.test_report import asked, script
 
-__all__ = ["browser"]
 ROOT = Path(__file__).resolve().parents[2]
 
 

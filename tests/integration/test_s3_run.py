@@ -10,7 +10,7 @@ from nonet.runs.plan import ADAPTERS
 from scheduler.state import Phase
 from tests.promises import check_promises
 from tests.rig import Rig
-from tests.s3_rig import look_through_s3, s3_settings
+from tests.s3_rig import checkpointed, look_through_s3, s3_settings
 from tests.s3_server import CREDENTIALS, S3Server
 from tests.undisturbed import Undisturbed
 
@@ -27,7 +27,7 @@ def test_killed_in_training_on_one_machine_finished_on_another(
         rig.start_all(workers=1)
         plan = rig.submit(undisturbed.batch)
         first = plan.adapters[0].key
-        rig.wait(lambda: bool(rig.storage.store.names(rig.storage.home.checkpoint(first))), 300, "a checkpoint on S3")
+        rig.wait(lambda: checkpointed(rig, first), 300, "a checkpoint on S3")
         rig.kill("w0")
         assert not rig.storage.has(ADAPTERS, first), "it was killed in the middle"
         rig.environment["NONET_REDIS_URL"] = (rig.fleet / "redis.url").read_text("utf-8").strip()
