@@ -12,6 +12,8 @@ _WORDS = (
     "cannot allocate memory",
     "can't start new thread",
 )
+_SILENT = "error return without exception set"
+"""What Python says of compiled code that failed without a word: most often it got no memory."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -21,4 +23,6 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
+    if isinstance(error, SystemError):
+        return _SILENT in str(error)
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _WORDS)

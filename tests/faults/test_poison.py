@@ -149,7 +149,7 @@ def test_too_little_memory_for_one(limited: PacedRig, reference: Reference) -> N
 
 def test_real_engine_out_of_memory(rig: Rig, undisturbed: Undisturbed) -> None:
     """Row 20: torch meets the limit too, and what it says is understood; with more memory the rerun completes."""
-    rig.environment |= {"NONET_MEMORY_LIMIT": "300MiB", "NONET_FAILURE_LIMIT": "1"}
+    rig.environment |= {"NONET_MEMORY_LIMIT": "330MiB", "NONET_FAILURE_LIMIT": "1"}
     rig.settings = rig.settings.model_copy(update={"failure_limit": 1})
     rig.start("redis")
     plan = submit_given(rig, undisturbed, last_shard)

@@ -18,6 +18,8 @@ from nonet.runs.attempt import ErrorClass
         (OSError(errno.ENOMEM, "Cannot allocate memory"), ErrorClass.OUT_OF_MEMORY),
         (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), ErrorClass.OUT_OF_MEMORY),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), ErrorClass.OUT_OF_MEMORY),
+        (SystemError("error return without exception set"), ErrorClass.OUT_OF_MEMORY),
+        (SystemError("bad argument to internal function"), ErrorClass.ENGINE),
         (OSError(errno.ENOSPC, "No space left on device"), ErrorClass.STORAGE),
         (PermissionError(errno.EACCES, "Permission denied"), ErrorClass.STORAGE),
         (FileNotFoundError(errno.ENOENT, "No such file"), ErrorClass.BAD_INPUT),
