@@ -94,7 +94,7 @@ def _begin(attempts: Attempts, plan: Plan, key: str) -> int:
 
 @contextmanager
 def _unsynced() -> Iterator[None]:
-    fsync, os.fsync = os.fsync, lambda _: None
+    fsync, os.fsync = os.fsync, lambda fd: None
     try:
         yield
     finally:

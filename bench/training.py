@@ -240,7 +240,7 @@ def _kernels(device: str, dtype: Any, shape: Any) -> None:
         print(training_kernels.dequantising(device, dtype, shape.hidden_size, shape.intermediate_size), flush=True)
     except Exception as error:
         print(f"kernels failed: {type(error).__name__}: {str(error)[:1000]}; torch in their place", flush=True)
-        packed_weight.by_triton = lean_layers.by_triton = lambda _: False  # type: ignore[assignment]
+        packed_weight.by_triton = lean_layers.by_triton = lambda _: False  # type: ignore[assignment, attr-defined]
 
 
 def _ratios(found: dict[str, list[float]]) -> None:

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-import nonet.adapters.joint
 from bench.matrix_peak import wait
 from bench.random_model import Layers, with_layers
 from models.make.random_base import Shape
 from nonet.adapters.joint import JointWatch, train_jointly
+from nonet.adapters.joint_step import backward
 from nonet.adapters.lora import LoraBank, LoraShape, Span
 from nonet.adapters.recipe import TARGETS, Recipe
 from nonet.adapters.training import Course, Lesson, Watch, recompute_activations, train, vocabulary_logits
@@ -58,7 +59,7 @@ class Case:
         def tokens(count: int) -> tuple[int, ...]:
             return tuple(draw.randrange(vocabulary) for _ in range(count))
 
-        found = []
+        found: list[Lesson] = []
         for problem in range(problems):
             stem = tokens(self.stem)
             own = (Lesson(stem + tokens(self.question), tokens(1), f"{seed}:{problem}") for _ in range(self.questions))
@@ -268,7 +269,7 @@ def _trainer(wrapped: Any, rows: Sequence[Mapping[str, Any]], batch: int, recomp
     torch.use_deterministic_algorithms(False)  # Nonet's trainers switch them on, users do not
     times: list[float] = []
 
-    class Clock(transformers.TrainerCallback):  # type: ignore[misc]
+    class Clock(transformers.TrainerCallback):
         def on_step_begin(self, *_: Any, **__: Any) -> None:
             if not times:
                 times.append(_now(device))
@@ -312,19 +313,16 @@ def _median(times: Sequence[float]) -> float:
 @contextmanager
 def _timed_backward(device: str) -> Iterator[list[float]]:
     """Yields the seconds that each step of a joint training is in forward and backward; the rest is the optimizers'."""
-    whole, seconds = nonet.adapters.joint.backward, []
+    seconds: list[float] = []
 
-    def backward(*arguments: Any) -> list[float]:
+    def timed(*arguments: Any) -> list[float]:
         begun = _now(device)
-        losses = whole(*arguments)
+        losses = backward(*arguments)
         seconds.append(_now(device) - begun)
         return losses
 
-    nonet.adapters.joint.backward = backward  # type: ignore[assignment]
-    try:
+    with mock.patch("nonet.adapters.joint.backward", timed):
         yield seconds
-    finally:
-        nonet.adapters.joint.backward = whole
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import psutil
 import redis
@@ -52,7 +53,7 @@ class Rig:
         self.logs = root / "logs"
         self.logs.mkdir(parents=True, exist_ok=True)
 
-    def __enter__(self) -> Rig:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -199,8 +200,8 @@ class Rig:
             _kill_tree(process.pid)
             process.wait(30)
             del self.processes[name]
-        for process in self.compute_processes():
-            process.kill()
+        for computing in self.compute_processes():
+            computing.kill()
         if "client" in self.__dict__:
             self.client.close()
             del self.client

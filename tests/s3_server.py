@@ -107,7 +107,7 @@ def one_at_a_time(app: App, folder: Path) -> App:
 
 
 def main(port: int, folder: Path) -> None:
-    from moto.server import create_backend_app
+    from moto.moto_server.werkzeug_app import create_backend_app
     from werkzeug.serving import run_simple
 
     def end_with_the_tests() -> None:

@@ -11,8 +11,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 import bcrypt
 import psutil
@@ -42,13 +43,15 @@ class Up:
         with self.log.open("wb") as log:
             self.process = self.spawn("up", "--workers", "1", log=log)
 
-    def spawn(self, *arguments: str, log: object = subprocess.DEVNULL, **more: str) -> subprocess.Popen[bytes]:
+    def spawn(
+        self, *arguments: str, log: int | IO[bytes] = subprocess.DEVNULL, more: Mapping[str, str] = {}
+    ) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "cli", *arguments],
             cwd=ROOT,
-            env=self.environment | more,
+            env={**self.environment, **more},
             stdin=subprocess.DEVNULL,
-            stdout=log,  # type: ignore[arg-type]
+            stdout=log,
             stderr=subprocess.STDOUT,
         )
 
@@ -136,20 +139,20 @@ def tasks(browser: webdriver.Chrome) -> list[dict[str, str]]:
       return [...document.querySelectorAll('#tasks-table tbody tr')].map(tr =>
         Object.fromEntries([...tr.children].map((td, at) => [names[at], td.innerText])));
     """
-    found: list[dict[str, str]] = browser.execute_script(script)  # type: ignore[no-untyped-call]
+    found: list[dict[str, str]] = browser.execute_script(script)
     return [row for row in found if "name" in row and "args" in row]
 
 
 def workers(browser: webdriver.Chrome) -> dict[str, str]:
     """Status by the name of a worker."""
     script = "return [...document.querySelectorAll('#workers-table tbody tr')].map(tr => tr.innerText.split(/\\s+/))"
-    cells: list[list[str]] = browser.execute_script(script)  # type: ignore[no-untyped-call]
+    cells: list[list[str]] = browser.execute_script(script)
     return {row[0].split("@")[0]: row[1] for row in cells if len(row) > 1}
 
 
 def link(browser: webdriver.Chrome, selector: str) -> str:
     """Where the first link that `selector` finds leads to; lists replace their rows while they are read."""
-    found = browser.execute_script("return document.querySelector(arguments[0]).href", selector)  # type: ignore[no-untyped-call]
+    found = browser.execute_script("return document.querySelector(arguments[0]).href", selector)
     assert isinstance(found, str)
     return found
 
@@ -270,7 +273,7 @@ def test_a_login_is_asked_for(up: Up, tmp_path: Path) -> None:
     hashed = bcrypt.hashpw(b"let me in", bcrypt.gensalt(4)).decode()
     (tmp_path / "logins").write_text(f"bob:{hashed}\n")
     settings |= {"NONET_FLOWER_AUTH": "ann:let me in", "NONET_FLOWER_AUTH_FILE": str(tmp_path / "logins")}
-    flower = up.spawn("flower", "--port", str(port), **settings)
+    flower = up.spawn("flower", "--port", str(port), more=settings)
     try:
         wait(lambda: answers(f"http://127.0.0.1:{port}/tasks"), 30, "Flower with a login")
         for page in ("tasks", "workers", "broker", "metrics", "api/workers"):

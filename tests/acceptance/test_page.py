@@ -58,7 +58,7 @@ def wait(what: Callable[[], object], seconds: float = 60.0, why: Callable[[], st
 
 
 def script(browser: webdriver.Chrome, text: str) -> object:
-    return browser.execute_script(text)  # type: ignore[no-untyped-call]
+    return browser.execute_script(text)
 
 
 def text(browser: webdriver.Chrome, selector: str = "body") -> str:
@@ -75,9 +75,9 @@ def log_in(browser: webdriver.Chrome, password: str) -> None:
 
 def screen(browser: webdriver.Chrome, scheme: str, width: int) -> None:
     feature = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", feature)  # type: ignore[no-untyped-call]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", feature)
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)  # type: ignore[no-untyped-call]
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
 def brightness(browser: webdriver.Chrome, selector: str, colour: str) -> float:

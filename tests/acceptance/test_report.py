@@ -21,7 +21,7 @@ SECTIONS = ("accuracy", "agreement", "losses", "trainings", "fleet", "closest", 
 def shown(browser: webdriver.Chrome, page: Path, scheme: str, width: int = 1200) -> None:
     """Open a page on a light or dark screen of some width."""
     feature = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", feature)  # type: ignore[no-untyped-call]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", feature)
     browser.set_window_size(width, 900)
     browser.get(page.as_uri())
 
@@ -34,7 +34,7 @@ def asked(browser: webdriver.Chrome) -> list[str]:
 
 
 def script(browser: webdriver.Chrome, text: str) -> object:
-    return browser.execute_script(text)  # type: ignore[no-untyped-call]
+    return browser.execute_script(text)
 
 
 def brightness(browser: webdriver.Chrome, selector: str, colour: str) -> float:

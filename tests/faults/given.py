@@ -25,8 +25,8 @@ def submit_given(
     lacking = [*missing(plan), ("votes", plan.vote_key(plan.vote, plan.cells))]
     for scope, key in lacking:
         (home.commits(scope) / f"{key}.json").unlink(missing_ok=True)
-        for folder in (home.blob(key), home.attempts(key), home.log(key, 1).parent):
-            shutil.rmtree(folder, ignore_errors=True)
+        for made in (home.blob(key), home.attempts(key), home.log(key, 1).parent):
+            shutil.rmtree(made, ignore_errors=True)
     return plan
 
 

@@ -34,7 +34,7 @@ def in_child(action: Callable[[], None]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def dies_at(owner: object, names: tuple[str, ...], step: int, action: Callable[[], None]) -> None:
+def dies_at(owner: object, names: tuple[str, ...], step: int, action: Callable[[], object]) -> None:
     """Run `action`, killing this process (kill -9) just before its call number `step` of the named functions."""
     with counted(owner, names, step):
         action()

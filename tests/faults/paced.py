@@ -112,7 +112,7 @@ class PacedRig(Rig):
 
     def _spawn(self, name: str, *arguments: str) -> None:
         world = self.worlds.get(name, World())
-        environment = os.environ | self.environment | {"PYTHONPATH": str(world.code)} | world.environment
+        environment = {**os.environ, **self.environment, "PYTHONPATH": str(world.code), **world.environment}
         with (self.logs / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 [*world.prefix, sys.executable, "-m", "cli", *arguments],

@@ -33,7 +33,7 @@ CHECKPOINT = "step.json"
 SEGMENTATION_FAULT = 128 + 11
 
 
-def train_paced(order: TrainOrder, _warm: object, telling: Telling) -> dict[str, Any]:
+def train_paced(order: TrainOrder, warm: object, telling: Telling) -> dict[str, Any]:
     """Count the steps, with checkpoints; write an adapter of NONET_PACE_BYTES bytes."""
     steps = order.recipe.steps(len(read_examples(Path(order.adapter.examples))))
     checkpoint = Path(order.adapter.checkpoint) / CHECKPOINT
@@ -51,7 +51,7 @@ def train_paced(order: TrainOrder, _warm: object, telling: Telling) -> dict[str,
     return _written(order.adapter, order.recipe, steps, resumed)
 
 
-def train_jointly_paced(order: JointOrder, _warm: object, telling: Telling) -> dict[str, Any]:
+def train_jointly_paced(order: JointOrder, warm: object, telling: Telling) -> dict[str, Any]:
     """The same for several adapters, step by step; takes NONET_PACE_MEMORY bytes for each."""
     held = bytearray(int(os.environ.get("NONET_PACE_MEMORY", "0")) * len(order.adapters))
     steps = {a.name: order.recipe.steps(len(read_examples(Path(a.examples)))) for a in order.adapters}
@@ -92,7 +92,7 @@ def _written(adapter: AdapterOrder, recipe: Recipe, steps: int, resumed: int | N
     return {"steps": steps, "examples": steps, "cut": 0, "final_loss": 1.0, "seconds": 0.0, "resumed_from": resumed}
 
 
-def infer_paced(order: InferOrder, _warm: object, telling: Telling) -> dict[str, Any]:
+def infer_paced(order: InferOrder, warm: object, telling: Telling) -> dict[str, Any]:
     """Answer each question by a digest of the adapter and the question."""
     problems, defects = read_problems(Path(order.problems), labelled=False)
     assert not defects, defects
@@ -131,5 +131,5 @@ if __name__ == "__main__":
     train.carry_out = train_paced
     train_jointly.carry_out = train_jointly_paced
     infer.carry_out = infer_paced
-    life._use_threads = lambda _order: None
+    life._use_threads = lambda order: None
     life.main()

@@ -36,7 +36,10 @@ from tests.rig import ROOT, Rig
 from tests.small_batch import write_batch
 from tests.undisturbed import Undisturbed
 
-NASTY = (None, True, -1, 1e308, "", "../../x", "/etc/passwd", "\0", "A" * 70000, [], {}, [[[]]], {"a": {"b": []}}, "٣")
+NASTY: tuple[object, ...] = (
+    *(None, True, -1, 1e308, "", "../../x", "/etc/passwd", "\0", "A" * 70000),
+    *([], {}, [[[]]], {"a": {"b": []}}, "٣"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +235,9 @@ def honest_message(rig: PacedRig) -> dict[str, Any]:
     app = make_app(rig.url)
     task = next(iter(QUEUE_OF))
     app.send_task(task, kwargs={"run": "none", "keys": ["a" * 64]}, queue=QUEUE_OF[task].value)
-    message: dict[str, Any] = json.loads(rig.client.rpop(QUEUE_OF[task].value))
+    sent = rig.client.rpop(QUEUE_OF[task].value)
+    assert isinstance(sent, bytes)
+    message: dict[str, Any] = json.loads(sent)
     app.close()
     return message
 

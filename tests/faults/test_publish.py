@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def test_publish_killed_at_each_step(tmp_path: Path) -> None:
         storage.fence(ADAPTERS, KEY, epoch)
         assert not list(found(tmp_path, "blobs")), "the staging of killed epochs is gone"
         assert not [p for p in found(tmp_path, "commits") if p.name.startswith(".part-")], "and so are their parts"
-        code = in_child(lambda step=step, epoch=epoch: dies_at(os, FILE_STEPS, step, publishing(storage, epoch)))  # type: ignore[misc]
+        code = in_child(partial(dies_at, os, FILE_STEPS, step, publishing(storage, epoch)))
         commit = Storage(storage.home).read(ADAPTERS, KEY)  # raises when torn
         if commit is not None:
             committed += code != 0

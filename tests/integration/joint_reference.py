@@ -13,12 +13,10 @@ from __future__ import annotations
 import json
 import random
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from lora_reference import RANK, adapter_weights, apart, tiny_model
+from typing import TYPE_CHECKING, Any
 
 from nonet.adapters.joint import JointWatch, train_jointly
 from nonet.adapters.joint_step import Turn, backward
@@ -27,10 +25,19 @@ from nonet.adapters.recipe import Recipe
 from nonet.adapters.training import Course, Lesson, Watch, answer_loss, fresh_adapter, step_seed, train
 from nonet.bases.stack import unwrap
 
+if TYPE_CHECKING:
+    from tests.integration.lora_reference import RANK, adapter_weights, apart, tiny_model
+else:  # from the folder of this script: a package of the stack `volta-cpu` brings a package `tests` of its own
+    from lora_reference import RANK, adapter_weights, apart, tiny_model
+
 COURSES = (7, 4, 9, 6, 5)
 """Lessons of each adapter."""
 BUDGET = 60
 """Tokens at once: less than a step comes to, so that steps are computed in pieces."""
+
+
+def quiet(*_: object) -> None:
+    """Hears what nobody asks for."""
 
 
 def lessons(number: int) -> tuple[Lesson, ...]:
@@ -59,7 +66,7 @@ def separate(model: Any, course: Course) -> tuple[list[float], dict[str, Any]]:
     try:
         for weight in wrapped.parameters():
             weight.data = weight.data.double()
-        trained = train(wrapped, course, Watch(*[lambda *_: None] * 3, lambda: False))
+        trained = train(wrapped, course, Watch(quiet, quiet, quiet, lambda: False))
         weights = {n.replace(".default", ""): w.detach().clone() for n, w in _trained(wrapped)}
     finally:
         unwrap(wrapped)
@@ -78,7 +85,6 @@ def curves(folder: Path, **values: Any) -> dict[str, float]:
         Course(lessons(at), recipe(at, **values), folder / f"{at}", f"course {at}") for at in range(len(COURSES))
     ]
     done: dict[int, tuple[Any, Mapping[str, Any]]] = {}
-    quiet: Callable[..., None] = lambda *_: None  # noqa: E731
     watch = JointWatch(
         quiet, quiet, quiet, lambda at, t, learned: done.update({at: (t, learned.weights)}), quiet, lambda: False
     )
@@ -140,7 +146,6 @@ def diverging(folder: Path) -> dict[str, float]:
         for at in numbers:
             own = replace(recipe(at, batch_size=1), learning_rate=1e200 if at == 2 else 1e-3)
             courses.append(Course(lessons(at), own, folder / f"{name}-{at}", f"course {at}"))
-        quiet: Callable[..., None] = lambda *_: None  # noqa: E731
         watch = JointWatch(
             quiet,
             quiet,
@@ -165,7 +170,8 @@ def stopped(folder: Path) -> dict[str, float]:
     """Stopped in the middle of a step, and taken up again: how far from the unbroken training."""
     found = []
     for name, asked in (("unbroken", 10**9), ("stopped", 9)):
-        model, done, left = tiny_model(), {}, asked
+        model, left = tiny_model(), asked
+        done: dict[int, Mapping[str, Any]] = {}
 
         def stop() -> bool:
             nonlocal left
@@ -173,7 +179,6 @@ def stopped(folder: Path) -> dict[str, float]:
             return left == 0
 
         courses = [Course(lessons(at), recipe(at, batch_size=3), folder / name / f"{at}", "own") for at in range(3)]
-        quiet: Callable[..., None] = lambda *_: None  # noqa: E731
 
         def keep(number: int, _trained: Any, learned: Any, done: Any = done) -> None:
             done[number] = learned.weights

@@ -9,6 +9,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from nonet.bases.awq import ORDER
 from nonet.bases.base import base_config
@@ -48,13 +49,13 @@ def main(base: Path, out: Path, form: str) -> None:
     print(json.dumps({"tensors": len(weights)}))
 
 
-def as_awq(tensors: dict[str, object]) -> dict[str, object]:
+def as_awq(tensors: dict[str, Any]) -> dict[str, Any]:
     """GPTQ weights (four bits, zero points stored less one, no activation order) packed anew as AWQ packs them."""
-    packed: dict[str, object] = {}
+    packed: dict[str, Any] = {}
     for name, tensor in tensors.items():
         part = name.rpartition(".")[2]
         if part == "qweight":
-            packed[name] = words(unpacked(tensor.t(), 4).t())  # type: ignore[attr-defined]
+            packed[name] = words(unpacked(tensor.t(), 4).t())
         elif part == "qzeros":
             packed[name] = words(unpacked(tensor, 4) + 1)
         elif part != "g_idx":
@@ -62,11 +63,11 @@ def as_awq(tensors: dict[str, object]) -> dict[str, object]:
     return packed
 
 
-def words(values: object) -> object:
+def words(values: Any) -> Any:
     """Integers [rows, n] as AWQ's words [rows, n / 8]."""
     import torch
 
-    fields = values.reshape(values.shape[0], -1, 8).to(torch.int64)  # type: ignore[attr-defined]
+    fields = values.reshape(values.shape[0], -1, 8).to(torch.int64)
     packed = torch.zeros(fields.shape[:2], dtype=torch.int64)
     for output, field in enumerate(ORDER):
         packed |= fields[:, :, output] << (4 * field)

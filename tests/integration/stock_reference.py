@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -155,5 +156,6 @@ def prompts(base: str, examples: str, prompt: str, length: str) -> list[dict[str
 
 
 if __name__ == "__main__":
-    wanted = {"logprobs": logprobs, "loss": loss, "weights": weights, "prompts": prompts}[sys.argv[1]]
-    print("\n" + json.dumps(wanted(*sys.argv[2:])))
+    ways: dict[str, Callable[..., object]]
+    ways = {"logprobs": logprobs, "loss": loss, "weights": weights, "prompts": prompts}
+    print("\n" + json.dumps(ways[sys.argv[1]](*sys.argv[2:])))

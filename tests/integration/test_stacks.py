@@ -30,8 +30,7 @@ from tests.integration.compute_rig import (
     run_in_stack,
     train_order,
 )
-from tests.integration.near_ties import compared
-from tests.integration.test_vllm import APART, NEAR_TIE
+from tests.integration.near_ties import APART, NEAR_TIE, compared
 from tests.rig import Rig
 from tests.small_batch import write_batch
 

@@ -349,8 +349,12 @@ def test_a_store_that_is_away_is_waited_for(server: S3Server, tmp_path: Path) ->
     """Its errors are those of a storage that may come back, and say what and where."""
     nobody = s3(server, tmp_path, endpoint="http://127.0.0.1:9")
     nowhere = s3(server, tmp_path, bucket="no-such-bucket")
+    asks: tuple[Callable[[Store, Path], object], ...] = (
+        lambda store, root: store.create(root / "x", b""),
+        lambda store, root: store.names(root),
+    )
     for home, text in ((nobody, "127.0.0.1:9"), (nowhere, "no such bucket")):
-        for ask in (lambda store, root: store.create(root / "x", b""), lambda store, root: store.names(root)):
+        for ask in asks:
             with pytest.raises(OSError, match=text) as caught:
                 ask(home.store, home.root)
             assert is_away(caught.value)

@@ -74,8 +74,12 @@ def answered(base: Any, folders: Sequence[Path], asks: Sequence[Any]) -> tuple[l
     from nonet.engines.transformers import TransformersEngine
 
     told: list[int] = []
+
+    def hear(done: int, _written: int = 0, /) -> None:
+        told.append(done)
+
     adapters = [Adapter(str(number), str(folder)) for number, folder in enumerate(folders)]
-    casts = list(TransformersEngine(base).answer(adapters, asks, Reply("letter", 1), told.append))
+    casts = list(TransformersEngine(base).answer(adapters, asks, Reply("letter", 1), hear))
     return [[list(ballot.logprobs) for ballot in cast.ballots] for cast in casts], told
 
 
@@ -134,7 +138,7 @@ def compared(path: str, folder: str) -> dict[str, Any]:
 
 def apart(some: Sequence[Any], others: Sequence[Any]) -> float:
     pairs = zip((row for cast in some for row in cast), (row for cast in others for row in cast), strict=True)
-    return max(abs(a - b) for row, other in pairs for a, b in zip(row, other, strict=True))
+    return float(max(abs(a - b) for row, other in pairs for a, b in zip(row, other, strict=True)))
 
 
 if __name__ == "__main__":

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
 
 from nonet.questions.rows import read_problems
-from nonet.runs.base_results import Accuracies, base_results
+from nonet.runs.base_results import base_results
 from nonet.runs.plan import ADAPTERS, Plan
 from nonet.voting.aggregation import spec_of
 from nonet.voting.ballot import Ballot
@@ -53,13 +54,16 @@ def test_each_base_is_scored_by_its_own_members(here: CliHome, plan: Plan) -> No
     assert one.test.best == pytest.approx(3 / 6)
     assert one.test.mean == pytest.approx((3 + 2 + 3) / 18)
     assert one.test.vote == pytest.approx(3 / 6), "two of three say A"
-    assert two.test == Accuracies(pytest.approx(1 / 6), pytest.approx(1 / 6), pytest.approx(1 / 6))
-    assert one.validation == Accuracies(pytest.approx(0.5), pytest.approx(0.5), pytest.approx(0.5))
+    assert two.test is not None
+    assert astuple(two.test) == pytest.approx((1 / 6, 1 / 6, 1 / 6))
+    assert one.validation is not None
+    assert astuple(one.validation) == pytest.approx((0.5, 0.5, 0.5))
 
 
 def test_what_a_base_costs_is_what_its_artifacts_say(here: CliHome, plan: Plan) -> None:
     one, two = base_results(here.storage, plan, spec_of(plan))
-    assert (one.training_memory, one.answering_memory, one.seconds) == (3 * 2**30, 2**30, pytest.approx(0.5))
+    assert (one.training_memory, one.answering_memory) == (3 * 2**30, 2**30)
+    assert one.seconds == pytest.approx(0.5)
     assert (two.training_memory, two.answering_memory, two.seconds) == (5 * 2**30, None, None), "not on record"
     assert one.test is None, "no gold was given"
 

@@ -122,7 +122,7 @@ def test_doctor_tells_what_workers_have_and_which_runs_they_cannot_do(here: CliH
 def test_an_announcement_ends_with_its_worker(client: redis.Redis) -> None:
     announce(client, V100)
     announce(client, replace(V100, worker="other@host"))
-    assert 0 < client.pttl(worker_name(V100.worker)) <= 60_000  # type: ignore[operator]
+    assert 0 < client.pttl(worker_name(V100.worker)) <= 60_000
     withdraw(client, V100.worker)
     assert [found.worker for found in announced(client)] == ["other@host"]
     client.delete(worker_name("other@host"))  # as when its time is over
@@ -141,7 +141,7 @@ def test_an_announcement_that_cannot_be_read_is_left_out(client: redis.Redis) ->
 def test_a_worker_on_a_cpu_announces_its_limit_and_its_stacks(tmp_path: Path) -> None:
     (tmp_path / "one" / "bin").mkdir(parents=True)
     (tmp_path / "one" / "bin" / "python").touch()
-    settings = Settings(stacks=tmp_path, memory_limit=2 * GIB, train_stack="one")  # type: ignore[arg-type]
+    settings = Settings(stacks=tmp_path, memory_limit=2 * GIB, train_stack="one")
     found = capacity_of(settings, "w@h", [Queue.TRAIN])
     assert found == Capacity("w@h", ("train",), "cpu", found.name, 2 * GIB, None, ("one",), found.roles) if found else 0
     assert found is not None

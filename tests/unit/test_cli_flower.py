@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -78,7 +79,12 @@ def test_the_doorkeeper_knows_plain_and_hashed_passwords_and_no_hash_opens() -> 
         assert not keeper.admits(header)
 
 
-OAUTH = {"oauth_emails": ".*@x.org", "oauth_key": "k", "oauth_secret": "s", "oauth_redirect_uri": "https://f/login"}
+OAUTH: dict[str, Any] = {
+    "oauth_emails": ".*@x.org",
+    "oauth_key": "k",
+    "oauth_secret": "s",
+    "oauth_redirect_uri": "https://f/login",
+}
 
 
 def test_a_provider_vouches_for_users(tmp_path: Path) -> None:

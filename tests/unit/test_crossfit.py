@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
 from nonet.voting.comparison import compare, specs
@@ -25,7 +27,7 @@ def test_no_stem_is_in_two_folds_and_every_question_in_one() -> None:
     for rest, fold in folds:
         assert not set(rest.stems.values()) & set(fold.stems.values())
         assert rest.gold.keys() | fold.gold.keys() == known.gold.keys()
-    again = Labelled(dict(reversed(known.letters.items())), known.gold, known.stems, {})
+    again = Labelled(dict(reversed([*known.letters.items()])), known.gold, known.stems, {})
     assert [set(fold.gold) for _, fold in again.folds(FOLDS)] == [set(fold.gold) for _, fold in folds]
     assert drawn(3, {"a": 1.0}, each=3).folds(FOLDS) == ()
     assert len(drawn(3, {"a": 1.0}, each=1).folds(FOLDS)) == 3
@@ -107,7 +109,8 @@ def test_a_comparison_names_who_lacks_ballots() -> None:
 
 def test_pairs_count_who_alone_is_right() -> None:
     known = hand_made("AAAAAA", {"a": "AAAABB", "b": "ABBBAB"})
-    answers = {VOTE: dict(known.gold), **{name: known.letters_of(name) for name in "ab"}}
+    members = {name: known.letters_of(name) for name in "ab"}
+    answers: dict[str, Mapping[str, str | None]] = {VOTE: known.gold, **members}
     found = pairs_of(answers, known.gold)
     assert [(pair.first, pair.second) for pair in found] == [(VOTE, "a"), (VOTE, "b"), ("a", "b")]
     assert pair_between(found, "a", "b") == mcnemar(3, 1)

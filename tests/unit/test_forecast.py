@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -85,7 +86,8 @@ def test_faster_work_never_makes_it_later(
     left: WorkLeft, train: Rate, answer: Rate, up: list[LiveWorker], part: float
 ) -> None:
     def faster(rate: Rate) -> Rate:
-        return Rate(*(value * part for value in (rate.seconds, rate.low, rate.high, rate.overhead, rate.warm_up)))
+        costs = rate.seconds * part, rate.low * part, rate.high * part
+        return Rate(*costs, rate.overhead * part, rate.warm_up * part)
 
     before = end(left, Rates({"": train}, {"": answer}), up)
     assert end(left, Rates({"": faster(train)}, {"": answer}), up) <= before * NEARLY
@@ -270,7 +272,7 @@ def state_then(until: float) -> RunState:
     )
     plan = replace(PLAN, adapters=adapters, shards=shards)
     tried = {row[0]: row for row in record["attempts"] if row[4] <= until}
-    progress = next((told for at, told in reversed(record["progress"]) if at <= until), {})
+    progress: dict[str, Any] = next((told for at, told in reversed(record["progress"]) if at <= until), {})
 
     def unit(name: str, ready: bool) -> UnitStatus:
         if name not in tried:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 
@@ -197,7 +198,7 @@ _WITH_PATHS = re.compile("create_file|file_digest|link_new|open|remove_parts|rep
 _OF_THIS_MACHINE = {"fleet", "root", "store"}
 
 
-def _touches_a_file(node: ast.AST) -> bool:
+def _touches_a_file(node: ast.AST) -> TypeGuard[ast.Call]:
     """`home.plan(run).exists()`, `replace_file(storage.home.score(run), …)` and their like."""
     if not isinstance(node, ast.Call):
         return False

@@ -155,7 +155,7 @@ def test_a_run_that_ends_while_another_writes_is_not_lost(
     storage = Storage(here.home)
     replace: Callable[[Path, bytes], None] = storage.store.replace
     later = again(here, ended, "later-1")
-    writes = []
+    writes: list[Path] = []
 
     def replace_late(path: Path, data: bytes) -> None:
         if not writes:

@@ -74,7 +74,8 @@ class Visitor:
         self.base = base
         self.jar = http.cookiejar.CookieJar()
         self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.jar))
-        self.url, self.headers = "", {}
+        self.url = ""
+        self.headers: dict[str, str] = {}
 
     def get(self, path: str, **headers: str) -> tuple[int, str]:
         return self._ask(urllib.request.Request(self.base + path, headers=headers))
@@ -314,7 +315,12 @@ def test_an_unknown_user_takes_as_long_as_a_wrong_password(monkeypatch: pytest.M
     hashed = bcrypt.hashpw(b"one", bcrypt.gensalt(4)).decode()
     keeper = Doorkeeper((f"ann:{hashed}",))
     right = bcrypt.checkpw
-    monkeypatch.setattr(bcrypt, "checkpw", lambda given, stored: checked.append(given) or right(given, stored))
+
+    def noted(given: bytes, stored: bytes) -> bool:
+        checked.append(given)
+        return right(given, stored)
+
+    monkeypatch.setattr(bcrypt, "checkpw", noted)
     assert not keeper.knows("eve", "one")
     assert not keeper.knows("ann", "two")
     assert checked == [b"one", b"two"]
