@@ -55,7 +55,7 @@ def client(rig: SecuredRig, user: str) -> redis.Redis:
 
 def test_nobody_was_refused_what_their_work_needs(rig: SecuredRig, plan: Plan) -> None:
     rig.wait(lambda: "nonet.vote" in page(rig, "flower", "/api/tasks"), 30, "the vote in Flower")
-    assert "all0@" in page(rig, "flower", "/api/workers?refresh=1")
+    rig.wait(lambda: "all0@" in page(rig, "flower", "/api/workers?refresh=1"), 30, "the worker's own words in Flower")
     assert set(re.findall(r"train|infer|cpu", page(rig, "flower", "/broker"))) == {"train", "infer", "cpu"}
     scraped = page(rig, "metrics", "/metrics")
     assert f'nonet_run_phase{{phase="complete",run="{plan.run}"}} 1.0' in scraped
