@@ -4,6 +4,7 @@ An engine that ignores an adapter answers with the base's own letters, and nothi
 that makes an adapter asks it a few of its own questions, without the adapter and with it, and keeps both answers beside
 the weights. Whoever answers with the adapter later asks the same, and must come nearer to the second than half of the
 way to the first. An adapter that moves log-probabilities by hardly more than two engines' rounding is not judged.
+One that has no canary, since it was trained elsewhere, is told from the base on the questions at hand.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ DIGITS = 4
 MEASURABLE = 0.3
 """The least mean difference (nats) between the answers with and without an adapter that is judged: twice of what the
 engines may lie apart in bfloat16 (tests/integration/test_vllm.py)."""
+SAME = 0.001
+"""The mean difference (nats) below which two answers of one engine to the same questions count as the same: an engine
+that ignores an adapter computes with it what it computes without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,16 @@ def ignored(canary: Canary, given: Sequence[Sequence[float]]) -> str | None:
         f"when it was trained and {to_base:.4f} from the base's own, which are {moved:.4f} apart (mean difference of "
         "log-probabilities)"
     )
+
+
+def without_effect(given: Sequence[Sequence[float]], base: Sequence[Sequence[float]]) -> str | None:
+    """Why an engine that answers `given` with an adapter that has no canary, and `base` without it, does not use it;
+    None where it does.
+    """
+    apart = _apart(given, base)
+    if apart >= SAME:
+        return None
+    return f"on {len(given)} questions its log-probabilities are the base's own ({apart:.6f} apart in the mean)"
 
 
 def _apart(first: Sequence[Sequence[float]], second: Sequence[Sequence[float]]) -> float:

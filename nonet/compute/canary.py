@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from nonet.adapters.canary import DIGITS, QUESTIONS, Canary, Probe, ignored, read_canary
+from nonet.adapters.canary import DIGITS, QUESTIONS, Canary, Probe, ignored, read_canary, without_effect
 from nonet.adapters.training import Lesson, hidden_states, vocabulary_logits
 from nonet.engines import Adapter, Ask, Engine, Reply
 from nonet.questions.mix import Example
 from nonet.questions.problem import LETTERS
 from nonet.questions.prompt import Prompt
 from nonet.questions.tokens import letter_ids
+from nonet.voting.ballot import Ballot
 
 REMEDY = "None of its answers was kept. Answer with the other engine (inference: engine), or train the adapter again"
 
@@ -59,28 +61,40 @@ def _answer(model: Any, ids: Sequence[int], tokens: Sequence[int]) -> tuple[floa
     return tuple(round(value, DIGITS) for value in logprobs.tolist())
 
 
-def silent(engine: Engine, adapters: Sequence[Adapter], name: str, heard: set[tuple[str, str]]) -> Iterator[str | None]:
+def silent(
+    engine: Engine, adapters: Sequence[Adapter], name: str, heard: set[tuple[str, str]], asks: Sequence[Ask]
+) -> Iterator[str | None]:
     """For each adapter why it cannot answer with the engine called `name`; None where it can.
 
-    Each is asked its canary once; `heard` holds those that were asked since the engine was loaded.
+    Each is asked its canary once, one without a canary the first of `asks`, beside the base; `heard` holds those that
+    were asked since the engine was loaded.
     """
+    few = asks[:QUESTIONS]
+
+    @cache
+    def base() -> tuple[Ballot, ...]:
+        return engine.bare(few)
+
     for adapter in adapters:
         key = (adapter.name, adapter.path)
-        failure = None if key in heard else _failure(engine, adapter, name)
+        failure = None if key in heard else _failure(engine, adapter, name, few, base)
         if failure is None:
             heard.add(key)
         yield failure
 
 
-def _failure(engine: Engine, adapter: Adapter, name: str) -> str | None:
+def _failure(
+    engine: Engine, adapter: Adapter, name: str, few: Sequence[Ask], base: Callable[[], tuple[Ballot, ...]]
+) -> str | None:
     try:
         canary = read_canary(adapter.path)
     except ValueError as error:
         return str(error)
-    asks = [Ask("canary", probe.ids, probe.letters, probe.letter_ids) for probe in canary]
+    asks = [Ask("canary", probe.ids, probe.letters, probe.letter_ids) for probe in canary] or few
     for cast in engine.answer([adapter], asks, Reply("letter", 1), lambda *_: None) if asks else ():
         if cast.failure is not None:
             return cast.failure
-        found = ignored(canary, [ballot.logprobs for ballot in cast.ballots])
+        given = [ballot.logprobs for ballot in cast.ballots]
+        found = ignored(canary, given) if canary else without_effect(given, [ballot.logprobs for ballot in base()])
         return found and f"{adapter.path}: the engine {name} ignores this adapter: {found}. {REMEDY}"
     return None

@@ -95,7 +95,7 @@ def _casts(
         yield from engine.answer(adapters, asked, reply, own)
         passed, tokens = passed + len(adapters) * len(asked), tokens + now
 
-    why = dict(zip(order.adapters, silent(engine, order.adapters, order.engine, warm.heard), strict=True))
+    why = dict(zip(order.adapters, silent(engine, order.adapters, order.engine, warm.heard, asks), strict=True))
     able = [adapter for adapter, failure in why.items() if failure is None]
     yield from (Cast(adapter.name, (), failure) for adapter, failure in why.items() if failure is not None)
     pass_over((len(why) - len(able)) * len(asks))

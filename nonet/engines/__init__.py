@@ -80,6 +80,10 @@ class Engine(Protocol):
         """
         ...
 
+    def bare(self, asks: Sequence[Ask]) -> tuple[Ballot, ...]:
+        """The letters of the base without any adapter. Raises EngineError."""
+        ...
+
     def close(self) -> None:
         """Give back the memory."""
         ...

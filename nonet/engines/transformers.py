@@ -15,7 +15,9 @@ from nonet.bases.stack import read_lora_config, unwrap
 from nonet.engines import Adapter, Answered, Ask, Cast, Reply
 from nonet.engines.adapter_files import AdapterFiles, DamagedAdapterError, read_adapter
 from nonet.engines.letter_casts import LetterCasts
+from nonet.engines.letters import LetterScoring
 from nonet.engines.sampling import TextSampling
+from nonet.voting.ballot import Ballot
 
 
 class TransformersEngine:
@@ -50,6 +52,10 @@ class TransformersEngine:
                 yield Cast(adapter.name, (), str(error))
             else:
                 yield Cast(adapter.name, ballots)
+
+    def bare(self, asks: Sequence[Ask]) -> tuple[Ballot, ...]:
+        """See nonet.engines.Engine."""
+        return LetterScoring(asks, self._base.device).ballots(self._base.model, lambda _: None)
 
     def close(self) -> None:
         """Nothing to give back: the base is the caller's."""

@@ -18,6 +18,7 @@ from nonet.engines.adapter_files import DamagedAdapterError
 from nonet.engines.vllm_plain import int4_runs_here, plain_settings
 from nonet.engines.vllm_replies import Replies
 from nonet.engines.vllm_slots import Slots
+from nonet.voting.ballot import Ballot
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine lives and dies with this process
@@ -90,6 +91,12 @@ class VllmEngine:
         finally:
             if waiting:
                 self._engine.abort_request(list(waiting))
+
+    def bare(self, asks: Sequence[Ask]) -> tuple[Ballot, ...]:
+        """See nonet.engines.Engine."""
+        replies = Replies("", asks, Reply("letter", 1))
+        waiting = {self._add(replies, number, None): (replies, number) for number in range(len(asks))}
+        return next(self._collect(waiting, lambda *_: None)).ballots if asks else ()
 
     def close(self) -> None:
         """Give back the engine's memory."""

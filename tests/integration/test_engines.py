@@ -198,15 +198,27 @@ def test_an_adapter_without_effect_is_an_error(rig: ComputeRig, tmp_path: Path, 
     check_canaries(rig, trained, tmp_path, infer_order)
 
 
-def test_adapters_of_before_canaries_answer(rig: ComputeRig, tmp_path: Path, trained: Trained) -> None:
-    shutil.copytree(trained.b, tmp_path / "old")
-    (tmp_path / "old" / "canary.json").unlink()
-    shutil.copytree(trained.b, tmp_path / "broken")
-    (tmp_path / "broken" / "canary.json").write_text("{}[")
-    events = rig.order(infer_order({"old": tmp_path / "old", "broken": tmp_path / "broken"}, trained.rows, 1))
-    assert list(ballots(events)) == ["old"]
-    (failed,) = (event for event in events if event["event"] == "failed")
-    assert "canary.json: JSONDecodeError" in failed["error"]
+def check_without_canaries(
+    rig: ComputeRig, trained: Trained, folder: Path, order: Callable[..., dict[str, Any]]
+) -> None:
+    """Of adapters without a canary, as imported ones are, the one that the engine ignores fails; the other answers."""
+    group = {name: folder / name for name in ("foreign", "ignored", "broken")}
+    for path in group.values():
+        shutil.copytree(trained.b, path)
+        (path / "canary.json").unlink()
+    silence(group["ignored"])
+    (group["broken"] / "canary.json").write_text("{}[")
+    events = rig.order(order(group, trained.rows, 2), seconds=200)
+    failed = {event["adapter"]: event["error"] for event in events if event["event"] == "failed"}
+    assert {name: {b["letter"] for b in cast} for name, cast in ballots(events).items()} == {"foreign": {"B"}}
+    assert sorted(failed) == ["broken", "ignored"]
+    assert "canary.json: JSONDecodeError" in failed["broken"]
+    assert f"{group['ignored']}: the engine" in failed["ignored"]
+    assert "on 3 questions its log-probabilities are the base's own" in failed["ignored"]
+
+
+def test_adapters_without_a_canary(rig: ComputeRig, tmp_path: Path, trained: Trained) -> None:
+    check_without_canaries(rig, trained, tmp_path, infer_order)
 
 
 def check_option_orders(rig: ComputeRig, order: dict[str, Any], folder: Path, apart: float) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from tests.integration.test_engines import (
     check_only_damaged_fail,
     check_option_orders,
     check_samples,
+    check_without_canaries,
     group_with_damage,
 )
 
@@ -127,6 +128,10 @@ def test_damaged_adapters_fail_alone(rig: ComputeRig, given: Given, tmp_path: Pa
 
 def test_an_adapter_that_the_engine_ignores_is_an_error(rig: ComputeRig, given: Given, tmp_path: Path) -> None:
     check_canaries(rig, given.constant, tmp_path, vllm_order)
+
+
+def test_so_is_one_without_a_canary(rig: ComputeRig, given: Given, tmp_path: Path) -> None:
+    check_without_canaries(rig, given.constant, tmp_path, vllm_order)
 
 
 def test_blocks_of_a_stem_are_computed_once_an_adapter(rig: ComputeRig, given: Given, tmp_path: Path) -> None:
