@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 PIP_INSTALL := -m pip install --quiet
 
-TEST_FOLDERS := tests/unit tests/integration tests/acceptance tests/faults
+TEST_FOLDERS := tests/unit tests/integration tests/faults tests/acceptance
 PYTEST := NONET_STACKS="$(CURDIR)/.stacks" $(BIN)/python -m pytest $(ARGS)
 
 .PHONY: help
@@ -85,12 +85,13 @@ $(STACKS:%=stack-%): stack-%: .stacks/%/.installed
 TESTED := cpu vllm-cpu volta-cpu
 
 # One pytest run over all folders, so that its closing line counts everything. Of its three processes (pytest-xdist)
-# one takes all that computes, test by test, and two the fault tests, which mostly wait: see tests/conftest.py.
+# one takes all that computes, test by test, and two the fault tests, which mostly wait, and then the acceptance tests:
+# see tests/conftest.py.
 .PHONY: test
 test: .venv/.dev .venv/.project $(TESTED:%=.stacks/%/.installed) ## set up, then everything that needs no GPU
 	@$(call require,demo test)
 	@$(MAKE) --no-print-directory check
-	@$(PYTEST) -n 3 -m "not gpu" $(TEST_FOLDERS)
+	@$(PYTEST) -n 3 --no-loadscope-reorder -m "not gpu" $(TEST_FOLDERS)
 
 .PHONY: check
 check: .venv/.dev .venv/.project ## lint, format, types, layers, documentation, secrets: the quick checks

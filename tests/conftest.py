@@ -27,13 +27,14 @@ settings.load_profile("ci" if os.environ.get("CI") else "nonet")
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With `-n` (pytest-xdist) one process takes all but the fault tests, one after the other; the fault tests, which
-    mostly wait, are spread over the others."""
+    """With `-n` (pytest-xdist) one process takes the unit and integration tests, one after the other; the fault tests,
+    which mostly wait, are spread over the others, and the first of these to be done takes the acceptance tests."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Apart(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return nodeid if nodeid.startswith("tests/faults/") else "the rest"
+            folder = nodeid.split("/")[1]
+            return {"faults": nodeid, "acceptance": folder}.get(folder, "the rest")
 
     return Apart(config, log)
 

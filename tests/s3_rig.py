@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
-from nonet.adapters.checkpoint import MANIFEST, TENSORS
 from nonet.runs.attempt import Attempts
 from nonet.stores.storage import Storage
 from tests.rig import Rig
@@ -24,9 +23,3 @@ def look_through_s3(rig: Rig) -> None:
     changes = {"home": told["NONET_HOME"], "cache": Path(told["NONET_CACHE"]), "s3_endpoint": told["NONET_S3_ENDPOINT"]}
     rig.settings = rig.settings.model_copy(update=changes)
     rig.storage, rig.attempts = Storage(rig.settings.storage_home), Attempts(rig.settings.storage_home)
-
-
-def checkpointed(rig: Rig, key: str) -> bool:
-    """Whether a whole checkpoint of the training `key` is on S3: its files get there one by one."""
-    folder, store = rig.storage.home.checkpoint(key), rig.storage.store
-    return any(all(store.exists(folder / step / file) for file in (MANIFEST, TENSORS)) for step in store.names(folder))

@@ -18,7 +18,7 @@ from tests.faults.paced import PacedRig, Reference, World
 from tests.faults.proxy import Proxy
 from tests.promises import check_promises
 from tests.rig import LEASE_SECONDS
-from tests.s3_rig import checkpointed, look_through_s3, s3_settings
+from tests.s3_rig import look_through_s3, s3_settings
 from tests.s3_server import CREDENTIALS, S3Server
 
 
@@ -59,12 +59,13 @@ def test_worker_killed_in_training_over_s3(rig: PacedRig, reference: Reference) 
 
 def killed_in_training(rig: PacedRig, plan: Plan) -> str:
     """Kill the worker, its children and their compute process that train an adapter with a checkpoint on S3."""
+    home, store = rig.storage.home, rig.storage.store
 
-    def begun() -> list[str]:
-        return [a.key for a in plan.adapters if checkpointed(rig, a.key)]
+    def checkpointed() -> list[str]:
+        return [a.key for a in plan.adapters if store.names(home.checkpoint(a.key))]
 
-    rig.wait(lambda: bool(begun()), 90, "a checkpoint on S3")
-    adapter = begun()[0]
+    rig.wait(lambda: bool(checkpointed()), 90, "a checkpoint on S3")
+    adapter = checkpointed()[0]
     busy = rig.attempts.history(adapter)[-1].worker.partition("@")[0]
     family = rig.family(busy)
     worker = rig.processes.pop(busy)

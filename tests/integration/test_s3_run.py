@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from nonet.adapters.checkpoint import MANIFEST, TENSORS
 from nonet.runs.plan import ADAPTERS
 from scheduler.state import Phase
 from tests.promises import check_promises
 from tests.rig import Rig
-from tests.s3_rig import checkpointed, look_through_s3, s3_settings
+from tests.s3_rig import look_through_s3, s3_settings
 from tests.s3_server import CREDENTIALS, S3Server
 from tests.undisturbed import Undisturbed
 
@@ -39,3 +40,9 @@ def test_killed_in_training_on_one_machine_finished_on_another(
         assert commit is not None
         assert commit.body["training"]["resumed_from"], "from the checkpoint that the other machine wrote"
         check_promises(rig, plan, expected=undisturbed.submission, extra_executions=1)
+
+
+def checkpointed(rig: Rig, key: str) -> bool:
+    """Whether a whole checkpoint of the training `key` is on S3: its files get there one by one."""
+    folder, store = rig.storage.home.checkpoint(key), rig.storage.store
+    return any(all(store.exists(folder / step / file) for file in (MANIFEST, TENSORS)) for step in store.names(folder))
