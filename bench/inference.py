@@ -143,7 +143,8 @@ def one_round(told: argparse.Namespace, number: int, kept: dict[str, Arm], folde
 
 def _timed(told: argparse.Namespace, number: int, name: str, arm: Arm, questions: int) -> Iterator[Timing]:
     most = max(told.members)
-    problems = told.plain_problems if name in ("N", "R") else told.problems
+    plain, tree = told.plain_problems, told.tree_problems
+    problems = {"N": plain, "R": plain, "O2": tree}.get(name, told.problems)
     orders = {"O1": list(told.members), "O3": list(told.members), "U": [1]}.get(name, [most])
     for members in orders:
         seed = f"{number} {questions} {members}" if name in VLLM else f"{number} {questions}"
@@ -224,7 +225,10 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--members", nargs="+", type=int, default=[1, 3, 9])
     parser.add_argument("--questions", nargs="+", type=int, default=[1, 2, 4, 6], help="of each stem")
-    parser.add_argument("--problems", type=int, default=1, help="stems that U, O1 and O2 are asked")
+    parser.add_argument("--problems", type=int, default=1, help="stems that U, O1 and O3 are asked")
+    parser.add_argument(
+        "--tree-problems", type=int, default=3, help="stems that O2 is asked: a forward on a CPU holds 3"
+    )
     parser.add_argument("--plain-problems", type=int, default=1, help="stems that N and R are asked")
     parser.add_argument("--stem", type=int, default=350, help="tokens of a stem")
     parser.add_argument("--question", type=int, default=60, help="tokens of a question")

@@ -20,6 +20,7 @@ from bench.matrix_peak import matrix_peak
 from nonet.adapters.lora import file_name
 from nonet.adapters.tree import tree_of
 from nonet.bases.base import base_architecture
+from nonet.compute.allocator import keep_freed_memory
 from nonet.compute.peak import peak_memory, reset_peak
 from nonet.compute.waves import until_decided
 from nonet.engines import Adapter, Ask, Cast, Engine, Reply
@@ -242,6 +243,8 @@ def serve(arm: str, folder: Path, device: str, members: int, threads: int, sizes
     import torch
 
     torch.set_num_threads(threads)
+    if arm in ("O1", "O2", "O3"):
+        keep_freed_memory()  # as the compute process does
     work = loaded(arm, folder, device, members, threads, sizes)
     shapes = base_architecture(str(folder / BASE))
     weights = shapes.layers * shapes.layer_weights

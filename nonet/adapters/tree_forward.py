@@ -14,6 +14,7 @@ from typing import Any
 
 from nonet.adapters.training import decoder_of
 from nonet.adapters.tree import STEM, Pack
+from nonet.adapters.tree_attention import attended, tree_attention
 from nonet.bases.stack import is_volta
 
 KINDS = {"llama", "mistral", "qwen2", "qwen3"}
@@ -74,15 +75,16 @@ def inputs_of(pack: Pack, device: Any, dtype: Any) -> Inputs:
 def answer_states(model: Any, inputs: Inputs, *, leave_behind: bool = False) -> Any:
     """Last hidden states [places, hidden] at the answer places, in the order of the pack's `places`.
 
-    `model` is a causal language model, wrapped by peft or not. With `leave_behind` the last layer's MLP, most of what a
-    layer computes, sees the answer places alone, [places, hidden]; not for a model in which somebody counts the tokens
-    that its modules see, as a LoRA bank does. See nonet.adapters.training.vocabulary_logits for what follows.
+    `model` is a causal language model, wrapped by peft or not. With `leave_behind` the last layer computes at the
+    answer places alone what it can: its MLP, on a CPU also queries and output of its attention; not for a model in
+    which somebody counts the tokens that its modules see, as a LoRA bank does. See
+    nonet.adapters.training.vocabulary_logits for what follows.
     """
     decoder = decoder_of(model)
-    with _answers_only(decoder.layers, inputs) if leave_behind else nullcontext():
-        hidden = decoder(
-            input_ids=inputs.ids, attention_mask=inputs.mask, position_ids=inputs.positions, use_cache=False
-        )[0]
+    last = _answers_only(decoder.layers, inputs) if leave_behind else nullcontext()
+    with last, tree_attention(decoder, inputs.mask) as tree:
+        named = {"attention_mask": inputs.mask, "position_ids": inputs.positions, "use_cache": False, **tree}
+        hidden = decoder(input_ids=inputs.ids, **named)[0]
     return hidden if leave_behind else hidden[inputs.rows, inputs.columns]
 
 
@@ -98,9 +100,12 @@ def _answers_only(layers: Any, inputs: Inputs) -> Iterator[None]:
 
         def forward(self, hidden_states: Any, *given: Any, **named: Any) -> Any:
             """What the layer gives for [rows, width, hidden], at the answer places: [places, hidden]."""
-            normed = whole.input_layernorm(hidden_states)
-            attended = whole.self_attn(normed, *given, **named)[0]
-            kept = (hidden_states + attended)[inputs.rows, inputs.columns]
+            normed, places = whole.input_layernorm(hidden_states), (inputs.rows, inputs.columns)
+            if "tree" in named:
+                found = attended(whole.self_attn, normed, named["position_embeddings"], inputs.mask, places)
+            else:
+                found = whole.self_attn(normed, *given, **named)[0][places]
+            kept = hidden_states[places] + found
             kept = kept + whole.mlp(whole.post_attention_layernorm(kept))
             return (kept,) if is_volta() else kept
 

@@ -9,6 +9,7 @@ import traceback
 from typing import Any
 
 from nonet.compute import infer, train, train_jointly
+from nonet.compute.allocator import keep_freed_memory
 from nonet.compute.channel import Channel, take_pipes
 from nonet.compute.failure import error_class, message
 from nonet.compute.orders import InferOrder, JointOrder, Order, OrderError, TrainOrder, read_order
@@ -31,6 +32,7 @@ ENVIRONMENT = {
 def main() -> None:
     """Serve orders; never returns: the end of stdin ends the process."""
     die_with_parent()
+    keep_freed_memory()
     channel = take_pipes()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)

@@ -20,6 +20,7 @@ def check_equal(found: dict[str, Any]) -> None:
         assert told["prompts"] > 20, name
         assert told["spread"] > 2, f"{name}: the answers differ from prompt to prompt"
         assert told["logprobs"] < most, f"{name}: a log-probability is {told['logprobs']} off"
+        assert told["blocks"] < most, f"{name}: by blocks a log-probability is {told['blocks']} off"
         assert told["gradient"] < most, f"{name}: the gradient is {told['gradient']} off, relatively"
 
 

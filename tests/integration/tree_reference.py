@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from random import Random
 from typing import Any
+from unittest import mock
 
 KINDS = ("Llama", "Mistral", "Qwen2", "Qwen3")
 SIZES: dict[str, Any] = {
@@ -63,7 +64,7 @@ def compared(model: Any, random: Random) -> dict[str, float]:
 
     from nonet.adapters.tree import packs, tree_of
 
-    worst = {"logprobs": 0.0, "gradient": 0.0, "prompts": 0, "spread": 0.0}
+    worst = {"logprobs": 0.0, "blocks": 0.0, "gradient": 0.0, "prompts": 0, "spread": 0.0}
     for _ in range(3):
         problems = [drawn_problem(random) for _ in range(random.randint(1, 5))]
         laid = packs([tree_of(prompts) for prompts in problems], random.choice([1, 60, 120, 400]))
@@ -71,10 +72,12 @@ def compared(model: Any, random: Random) -> dict[str, float]:
         leave_behind = random.random() < 0.5
         packed, packed_gradient = with_gradient(model, [in_pack(model, pack, leave_behind) for pack in laid])
         order = sorted((place.tree, place.branch, at) for at, place in enumerate(p for k in laid for p in k.places))
-        packed = packed[[at for _, _, at in order]]
+        turned = [at for _, _, at in order]
+        packed, blocks = packed[turned], in_blocks(model, laid, Random(len(order)))[turned]
         worst["prompts"] += len(order)
         worst["spread"] = max(worst["spread"], float(alone.max() - alone.min()))
         worst["logprobs"] = max(worst["logprobs"], float((packed - alone).abs().max()))
+        worst["blocks"] = max(worst["blocks"], float((blocks - alone).abs().max()))
         apart = (packed_gradient - alone_gradient).norm() / alone_gradient.norm()
         worst["gradient"] = max(worst["gradient"], float(apart))
     return worst
@@ -102,6 +105,18 @@ def in_pack(model: Any, pack: Any, leave_behind: bool) -> Any:
     return vocabulary_logits(
         model, answer_states(model, inputs_of(pack, "cpu", model.dtype), leave_behind=leave_behind)
     )
+
+
+def in_blocks(model: Any, laid: Any, random: Random) -> Any:
+    """The letters' log-probabilities by an attention in small blocks, where the stack has one."""
+    import torch
+
+    from nonet.adapters import tree_attention
+
+    narrow, queries = random.choice([0, 20]), random.choice([1, 5, 64])
+    with torch.inference_mode(), mock.patch.multiple(tree_attention, NARROW=narrow, QUERIES=queries):
+        logits = [in_pack(model, pack, random.random() < 0.5) for pack in laid]
+        return torch.cat(logits)[:, list(LETTERS)].log_softmax(1)
 
 
 def with_gradient(model: Any, logits: list[Any]) -> tuple[Any, Any]:
