@@ -16,8 +16,8 @@ LARGEST = 32 << 20
 def keep_freed_memory() -> None:
     """Keep what is freed for what comes next, where the C library is glibc.
 
-    Every layer makes and drops tensors of some megabytes. By itself glibc gives them back to the system, which must fill
-    each page with zeros when it hands it out again: a tenth of tree scoring over the 40 M shape (docs/performance.md).
+    Every layer makes and drops tensors of some megabytes. By itself glibc gives them back to the system, which must
+    fill each page with zeros when it hands it out again: a tenth of tree scoring over the 40 M shape.
     """
     with suppress(AttributeError, OSError):
         mallopt = ctypes.CDLL(None).mallopt
