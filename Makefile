@@ -70,12 +70,12 @@ missing-packages:
 	@$(BIN)/python $(PIP_INSTALL) -r $<
 	@touch $@
 
-# A stack is one more environment, for the compute processes; config/stacks/install knows how it is built.
+# A stack is one more environment, for the compute processes; config/stacks/install knows how it is built. The mark holds
+# the pins that were installed: a checkout that only has other file times installs nothing.
 .stacks/%/.installed: config/stacks/%.txt
 	@$(call require,demo)
-	@echo "set-up: .stacks/$* (some minutes)"
-	@config/stacks/install $* .stacks/$* "$(PYTHON)"
-	@touch $@
+	@if cmp -s $< $@; then touch $@; else \
+	echo "set-up: .stacks/$* (some minutes)"; config/stacks/install $* .stacks/$* "$(PYTHON)"; cp $< $@; fi
 
 .PHONY: $(STACKS:%=stack-%)
 $(STACKS:%=stack-%): stack-%: .stacks/%/.installed
