@@ -163,20 +163,20 @@ def test_redis_at_its_memory_limit(paced: PacedRig, reference: Reference, when: 
 @contextmanager
 def full(rig: PacedRig) -> Iterator[None]:
     """Redis without a byte to spare: what becomes free is taken at once."""
-    client, stop, size = rig.client, threading.Event(), [2**16]
+    client, stop, size, least = rig.client, threading.Event(), [2**16], 64
 
     def take() -> None:
         while not stop.is_set():
             try:
                 client.rpush("junk", os.urandom(size[0]))
             except redis.exceptions.OutOfMemoryError:
-                size[0] = 64
+                size[0] = max(least, size[0] // 2)  # what the refused one held is room again: it is taken, too
                 time.sleep(0.001)
 
     taker = threading.Thread(target=take)
     taker.start()
     try:
-        rig.wait(lambda: refuses(client), 300, "a full Redis")
+        rig.wait(lambda: size[0] == least and refuses(client), 300, "a full Redis")
         yield
     finally:
         stop.set()
