@@ -304,7 +304,7 @@ def submit(session: Session, batch_file: Path, follow: bool, anyway: bool) -> in
 
     plan, created = submitted(session, batch_file, anyway=anyway)
     seen, run = session.wake(), plan.run
-    click.echo(f"{run}: {'submitted' if created else 'known already, taken up again'}")
+    click.echo(f"{run}: {'submitted' if created else 'known already, it goes on from where it stands'}")
     note = waiting_note(seen)
     if note:
         click.echo(note, err=True)

@@ -183,7 +183,7 @@ def _columns(_: click.Context, __: click.Parameter, written: tuple[str, ...]) ->
     help="what an answer is: a letter, an index from 0 or from 1, the text of an option [default: told from the file]",
 )
 @click.option("--left-out", metavar="FILE", type=_FILE, help="write what was left out, a row a line with its reason")
-@click.option("--force", is_flag=True, help="overwrite OUT")
+@click.option("--force", is_flag=True, help="overwrite OUT and --left-out's FILE")
 def convert(
     source: Path,
     target: Path,
@@ -203,6 +203,8 @@ def convert(
         raise click.UsageError("give --format or --columns, not both")
     if source.resolve() == target.resolve():
         raise click.UsageError("IN and OUT are the same file")
+    if left_out is not None and left_out.exists() and not force:
+        raise RefusedError(f"{left_out} exists; give another file, or --force to overwrite it", ExitCode.BAD_INPUT)
     kind = None if answers is None else AnswerKind(answers)
     table = read_table(source)
     shape = named_shape(columns, table, kind) if columns else stated(shape_of(table, name), kind)

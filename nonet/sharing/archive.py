@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import io
 import tarfile
 from collections.abc import Iterable
@@ -9,8 +10,8 @@ from pathlib import Path
 
 
 def write_tar(path: Path, top: str, files: Iterable[tuple[str, bytes]]) -> int:
-    """Write `files` below the folder `top` as a tar at `path`, over what is there once all is written; returns its
-    size. No owner, no time and no order but that of `files` is in it. Raises OSError.
+    """Write `files` below the folder `top` as a tar at `path`; returns its size. No owner, no time and no order but
+    that of `files` is in it. Raises FileExistsError where another file is there, OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = path.with_name(f".{path.name}.part")
@@ -20,6 +21,8 @@ def write_tar(path: Path, top: str, files: Iterable[tuple[str, bytes]]) -> int:
                 member = tarfile.TarInfo(f"{top}/{name}")
                 member.size, member.mode = len(data), 0o644
                 archive.addfile(member, io.BytesIO(data))
+        if path.exists() and not (path.is_file() and filecmp.cmp(buffer, path, shallow=False)):
+            raise FileExistsError(f"{path} is there already, with other content; give another name, or remove it")
         buffer.replace(path)
     finally:
         buffer.unlink(missing_ok=True)

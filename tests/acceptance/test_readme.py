@@ -39,6 +39,7 @@ def fleet(demo: Demo) -> Iterator[None]:
 @pytest.mark.usefixtures("fleet")
 def test_every_command_runs(demo: Demo) -> None:
     """Page by page; pages in Chinese show the same commands (tests/unit/test_pages.py), which run once."""
+    (ROOT / "build" / "demo.tar").unlink(missing_ok=True)  # of an earlier run of these tests, which is not replaced
     for command in (found for page in pages() if page not in CHINESE for found in run_commands(page)):
         program, *arguments = command.words
         assert program == "nonet"

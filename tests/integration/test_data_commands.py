@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli.errors import explain
+from cli.exit_codes import ExitCode
 from cli.main import nonet_command
 from nonet.questions.problem import Problem
 from nonet.questions.rows import read_problems
@@ -232,7 +233,14 @@ def test_every_row_is_in_the_rows_or_left_out_with_a_reason(tmp_path: Path) -> N
         encoding="utf-8",
     )
     left_out = tmp_path / "left.jsonl"
-    done = nonet("convert", source, "--to", tmp_path / "rows.jsonl", "--answers", "letter", "--left-out", left_out)
+    asked = ("convert", source, "--to", tmp_path / "rows.jsonl", "--answers", "letter", "--left-out", left_out)
+    left_out.write_text("somebody's")
+    refused = nonet(*asked)
+    assert refused.exit_code == ExitCode.BAD_INPUT
+    assert f"{left_out} exists" in refused.stderr
+    assert [path.name for path in tmp_path.glob("*.jsonl") if path != source] == ["left.jsonl"]
+    left_out.unlink()
+    done = nonet(*asked)
     assert done.exit_code == 0, done.stderr
     assert done.stdout.endswith("1 questions in 1 problems\n")
     left = {

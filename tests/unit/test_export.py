@@ -37,9 +37,14 @@ def test_the_same_run_is_the_same_pack_and_its_checksums_hold(
         "data/mixes/more.jsonl",
     } <= set(files)
     assert files["submission.jsonl"] == here.home.submission(plan.run, plan.submission).read_bytes()
-    refused = here.call("export", "--to", str(folder))
-    assert refused.exit_code == ExitCode.USAGE
-    assert "is there already" in refused.stderr
+    assert here.call("export", "--to", str(again)).exit_code == 0, "the same pack may stand there"
+    again.write_bytes(b"another pack")
+    for taken in (folder, again):
+        refused = here.call("export", "--to", str(taken))
+        assert refused.exit_code == ExitCode.USAGE
+        assert "is there already" in refused.stderr
+    assert again.read_bytes() == b"another pack"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.tar", "folder", "unpacked"]
 
 
 def test_a_pack_names_no_path_host_or_worker(packed: tuple[CliHome, Plan], pack: Path) -> None:
