@@ -109,6 +109,8 @@ def _survey_lines(file: Path, found: Survey, unit: str) -> Iterator[str]:
 
 
 def _answers(found: Survey) -> str:
+    if not found.questions:
+        return "no question that can be read"
     known = sum(found.gold.values())
     return f"{known:,} of {found.questions:,} questions have an answer" if known else "no answers (a test)"
 

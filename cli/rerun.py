@@ -39,7 +39,7 @@ def rerun(
     for unit in again:
         click.echo(f"{unit.name}: {attempts_text(unit.attempts)}, {cause(unit.last)}")
     told = f"{len(again)} to be tried again" if again else "nothing selected has failed"
-    told += "; it was cancelled and is taken up again" if cancelled else ""
+    told += f"; it was cancelled and {'would be' if dry_run else 'is'} taken up again" if cancelled else ""
     click.echo(f"{plan.run}: {told}")
     if not again and not cancelled:
         return

@@ -194,6 +194,6 @@ def waiting_note(seen: FleetSeen, phase: Phase = Phase.RUNNING) -> str | None:
     if seen is FleetSeen.AWAY:
         return (
             "Redis is away: what waits and who works is not known. The work goes on when it is back; "
-            "if the fleet was ended, `nonet up` starts it again"
+            "if no fleet is running, `nonet up` starts one"
         )
     return "no fleet is known here: `nonet up` starts one, and its scheduler finds the run by itself"

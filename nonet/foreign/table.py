@@ -160,7 +160,9 @@ def _json_table(path: Path, found: Placed, left: list[LeftOut]) -> Table:
             left.append(LeftOut(place, reason, shown(value), repr(value)))
     if not rows:
         first = f"{left[0].place}: {left[0].reason}" if left else ""
-        raise _refusal(path, "the file", first, "the file holds no rows", "Give one JSON object a line.")
+        raise _refusal(
+            path, "the file", first, "the file holds no rows", "Give one JSON object a line, or a list of them."
+        )
     with TemporaryDirectory(prefix="nonet-rows-") as folder:
         clean = Path(folder) / "rows.jsonl"
         clean.write_text("".join(json.dumps(value) + "\n" for _, value in rows), encoding="ascii")

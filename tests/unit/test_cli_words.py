@@ -41,7 +41,8 @@ def test_rerun_of_a_cancelled_run_says_that_it_goes_on(here: CliHome) -> None:
     plan = here.submit()
     assert here.call("cancel").exit_code == 0
     again = f"{plan.run}: nothing selected has failed; it was cancelled and is taken up again\n"
-    assert here.call("rerun", "--failed", "--dry-run").stdout == again + "dry run: nothing was changed\n"
+    would = again.replace("is taken", "would be taken") + "dry run: nothing was changed\n"
+    assert here.call("rerun", "--failed", "--dry-run").stdout == would
     assert here.call("rerun", "--failed").stdout == again
     assert here.call("rerun", "--failed").stdout == f"{plan.run}: nothing selected has failed\n"
 
