@@ -206,7 +206,7 @@ def convert(
     if source.resolve() == target.resolve():
         raise click.UsageError("IN and OUT are the same file")
     if left_out is not None and left_out.exists() and not force:
-        raise RefusedError(f"{left_out} exists; give another file, or --force to overwrite it", ExitCode.BAD_INPUT)
+        raise _taken(left_out)
     kind = None if answers is None else AnswerKind(answers)
     table = read_table(source)
     shape = named_shape(columns, table, kind) if columns else stated(shape_of(table, name), kind)
@@ -215,7 +215,7 @@ def convert(
     if force:
         replace_file(target, rows)
     elif not create_file(target, rows):
-        raise RefusedError(f"{target} exists; give another file, or --force to overwrite it", ExitCode.BAD_INPUT)
+        raise _taken(target)
     if left_out is not None:
         replace_file(left_out, dumps(one.to_json() for one in found.left_out))
     kinds = f", answers by {found.answers}" if found.answers else ", no answers (a test)"
@@ -223,6 +223,10 @@ def convert(
     for line in (*found.notes, *_left_out_lines(found, left_out)):
         click.echo(line, err=True)
     click.echo(f"{target}: {found.questions:,} questions in {len(found.problems):,} problems")
+
+
+def _taken(file: Path) -> RefusedError:
+    return RefusedError(f"{file} exists; give another file, or --force to overwrite it", ExitCode.BAD_INPUT)
 
 
 def _left_out_lines(found: Conversion, file: Path | None) -> Iterator[str]:

@@ -3,8 +3,7 @@
 Knows torch's linear modules and peft's names. Each adapted module multiplies by W + B A alpha / rank, made when it is
 used, in one place for all modules of a shape: no layer is kept twice, and W stays as it is. peft's way costs two thin
 products and two passes over the output for every token, a tenth of the time on a CPU; the sum costs as much as some
-twenty tokens.
-In 16 bits the sum would round the adapter away, and packed weights have no W: there peft wears it.
+twenty tokens. In 16 bits the sum would round the adapter away, and packed weights have no W: there peft wears it.
 """
 
 from __future__ import annotations
